@@ -1,0 +1,158 @@
+package flow
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Key identifies one life of one socket. The address of a struct sock is
+// recycled by the slab, the cookie is not (net/core/sock_diag.c,
+// sock_gen_cookie); together they also find the socket again.
+type Key struct {
+	// Addr is the kernel address of the struct sock or inet_timewait_sock.
+	Addr uint64
+	// Cookie is 0 where the kernel has not made one (5.10 and 5.11, until
+	// somebody asks).
+	Cookie uint64
+}
+
+// ID is what names a connection: addresses, namespace and key.
+type ID struct {
+	Key
+	// Local and Peer are unmapped: an IPv4-mapped IPv6 address is IPv4.
+	Local, Peer netip.AddrPort
+	// NetNS is the inode number of the socket's network namespace.
+	NetNS uint32
+	// CgroupID is the cgroup v2 id the socket was made in, 0 if not known.
+	CgroupID uint64
+}
+
+// Task is a thread at the moment it was seen in the kernel.
+type Task struct {
+	// PID is the process (thread group) id and TID the thread id, both in
+	// the agent's pid namespace. 0 means not known.
+	PID, TID uint32
+	UID      uint32
+	// Comm is the thread's name, at most 15 bytes, not sanitised.
+	Comm string
+	// StartBoot is when the process started, since boot (CLOCK_BOOTTIME); it
+	// tells a reused pid from the one that was meant. 0 if not known.
+	StartBoot time.Duration
+}
+
+// Known reports whether the task was captured at all.
+func (t Task) Known() bool { return t.PID != 0 }
+
+// Holder is one file descriptor that refers to a socket.
+type Holder struct {
+	Task
+	FD uint32
+}
+
+// Role is which side opened the connection.
+type Role uint8
+
+// The roles.
+const (
+	RoleUnknown Role = iota
+	RoleClient
+	RoleServer
+)
+
+// String returns "client", "server" or "".
+func (r Role) String() string {
+	switch r {
+	case RoleClient:
+		return "client"
+	case RoleServer:
+		return "server"
+	case RoleUnknown:
+	}
+	return ""
+}
+
+// Sock is everything read from a live socket at one moment. Durations are
+// negative where the kernel does not know (never happened).
+type Sock struct {
+	ID
+	State State
+	// TimeWait marks a timewait minisocket: only FIN_WAIT2 and TIME_WAIT, few
+	// values, no holder (include/net/inet_timewait_sock.h).
+	TimeWait bool
+	// Dead is SOCK_DEAD: the program closed it, the kernel keeps it (orphan).
+	Dead bool
+	// HasSocket is false for orphans and for connections nobody accepted yet.
+	HasSocket bool
+	Inode     uint64
+	UID       uint32
+	Role      Role
+
+	// Err and SoftErr are sk_err and sk_err_soft, errno values.
+	Err, SoftErr int32
+	Shutdown     uint8
+
+	Retransmits uint8 // icsk_retransmits: RTOs in a row
+	Backoff     uint8 // icsk_backoff
+	ProbesOut   uint8 // icsk_probes_out: unanswered zero-window or keepalive probes
+	Pending     uint8 // icsk_pending: ICSK_TIME_*
+
+	// Sequence numbers, as the kernel counts (32 bit, wrapping).
+	SndUna, SndNxt, WriteSeq, RcvNxt, CopiedSeq uint32
+	SendWindow                                  uint32
+
+	RTO, SRTT time.Duration
+	// LastReceive is since the last data segment came, LastAck since the last
+	// ACK came, LastSend since the last data segment was sent.
+	LastReceive, LastAck, LastSend time.Duration
+	// Retransmitting is since the first retransmission of the current
+	// episode (retrans_stamp), negative if none.
+	Retransmitting time.Duration
+	// Expires is until the pending timer fires: the retransmission timer,
+	// or for a minisocket its end. Negative if no timer runs.
+	Expires time.Duration
+	// Keepalive is SO_KEEPALIVE.
+	Keepalive bool
+
+	// AcceptQueue and AcceptLimit are sk_ack_backlog and sk_max_ack_backlog
+	// of a listener.
+	AcceptQueue, AcceptLimit uint32
+}
+
+// Unread is how many bytes wait to be read. The FIN occupies one sequence
+// number after RCV_SHUTDOWN; it is not counted as a byte.
+func (s *Sock) Unread() uint32 {
+	n := s.RcvNxt - s.CopiedSeq
+	if s.finReceived() && n > 0 {
+		n--
+	}
+	return n
+}
+
+// FinUnread reports whether the peer's FIN is still in front of the reader:
+// rcv_nxt counts it, copied_seq does not (net/ipv4/tcp_input.c, tcp_fin).
+func (s *Sock) FinUnread() bool { return s.finReceived() && s.RcvNxt != s.CopiedSeq }
+
+func (s *Sock) finReceived() bool {
+	switch s.State {
+	case StateCloseWait, StateLastAck, StateClosing, StateTimeWait:
+		return true
+	}
+	return false
+}
+
+// Unacked is how many sequence numbers were sent and not acknowledged (a SYN
+// or FIN in flight counts as one, as in the kernel).
+func (s *Sock) Unacked() uint32 {
+	if d := s.SndNxt - s.SndUna; int32(d) > 0 {
+		return d
+	}
+	return 0
+}
+
+// Unsent is how many bytes were written and not sent yet.
+func (s *Sock) Unsent() uint32 {
+	if d := s.WriteSeq - s.SndNxt; int32(d) > 0 {
+		return d
+	}
+	return 0
+}
