@@ -140,19 +140,37 @@ func (s *Sock) finReceived() bool {
 	return false
 }
 
-// Unacked is how many sequence numbers were sent and not acknowledged (a SYN
-// or FIN in flight counts as one, as in the kernel).
+// Unacked is how many bytes were sent and not acknowledged. A SYN or FIN in
+// flight takes a sequence number too; it is not a byte and not counted.
 func (s *Sock) Unacked() uint32 {
-	if d := s.SndNxt - s.SndUna; int32(d) > 0 {
-		return d
+	d := s.SndNxt - s.SndUna
+	if int32(d) <= 0 {
+		return 0
 	}
-	return 0
+	if s.State == StateSynSent || (s.finSent() && s.SndNxt == s.WriteSeq) {
+		d--
+	}
+	return d
 }
 
-// Unsent is how many bytes were written and not sent yet.
-func (s *Sock) Unsent() uint32 {
-	if d := s.WriteSeq - s.SndNxt; int32(d) > 0 {
-		return d
+// finSent reports whether our FIN is queued or in flight: write_seq counts it.
+func (s *Sock) finSent() bool {
+	switch s.State {
+	case StateFinWait1, StateLastAck, StateClosing:
+		return true
 	}
-	return 0
+	return false
+}
+
+// Unsent is how many bytes were written and not sent yet, a queued FIN not
+// counted.
+func (s *Sock) Unsent() uint32 {
+	d := s.WriteSeq - s.SndNxt
+	if int32(d) <= 0 {
+		return 0
+	}
+	if s.finSent() {
+		d--
+	}
+	return d
 }
