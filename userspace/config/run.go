@@ -1,0 +1,108 @@
+// Package config holds the configuration of `tcplimbo run`: what can be set,
+// from where, and what is allowed. The same table feeds the command line, the
+// environment, the YAML file, the help and the manual page.
+package config
+
+import (
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// Output is what the daemon writes to standard output.
+type Output string
+
+// The forms of output.
+const (
+	OutputJSON    Output = "json"
+	OutputConsole Output = "console"
+	OutputNone    Output = "none"
+)
+
+// Source is where a value came from; a later one wins over an earlier one.
+type Source uint8
+
+// The sources of a value.
+const (
+	FromDefault Source = iota
+	FromFile
+	FromEnv
+	FromFlag
+)
+
+// Run is the configuration of the daemon.
+type Run struct {
+	// The thresholds; 0 turns the kind off.
+	SynSent, FinWait2, CloseWait, Closing time.Duration
+
+	Output Output
+	// LogFile is the file that gets a copy of the JSON lines, "" for none.
+	LogFile string
+	// LogFileMaxSize is the size in bytes at which LogFile is rotated, 0 for
+	// never.
+	LogFileMaxSize int64
+	// MetricsAddr is host:port, "" for no server.
+	MetricsAddr string
+	// ConfigFile is the YAML file that was read, "" for none.
+	ConfigFile string
+	// Tick is as configured; EffectiveTick is what to use.
+	Tick time.Duration
+	// ReadyFile is touched once the daemon is ready, "" for none.
+	ReadyFile string
+	// Duration is after how long to stop, 0 for never.
+	Duration time.Duration
+
+	// RingBytes is the size of the kernel's ring buffer, a power of two.
+	RingBytes int
+	// MaxPromoted is how many sockets the old generation holds.
+	MaxPromoted int
+	// YoungSlots is how many sockets each CPU's young ring holds, a power of
+	// two.
+	YoungSlots int
+
+	sources map[string]Source
+}
+
+// minTick keeps the kernel-side pass below one per cent of a core: an idle
+// pass costs some microseconds a CPU, a full one about a millisecond.
+const minTick = 10 * time.Millisecond
+
+// EffectiveTick is how often to look at due sockets. A socket is promoted one
+// to two ticks after it entered its state, so a tick above half of the smallest
+// threshold would make that threshold's findings late.
+func (r *Run) EffectiveTick() time.Duration {
+	tick := r.Tick
+	for _, threshold := range r.thresholds() {
+		if threshold > 0 {
+			tick = min(tick, threshold/2)
+		}
+	}
+	return max(tick, minTick)
+}
+
+// Source returns where the value of a setting came from.
+func (r *Run) Source(name string) Source { return r.sources[name] }
+
+// Threshold returns after how long a socket of this kind is flagged, 0 if the
+// kind is turned off.
+func (r *Run) Threshold(k finding.Kind) time.Duration { return r.thresholds()[k] }
+
+// Kinds returns the kinds that are turned on, in the order of finding.Kind.
+func (r *Run) Kinds() []finding.Kind {
+	var kinds []finding.Kind
+	for k, threshold := range r.thresholds() {
+		if threshold > 0 {
+			kinds = append(kinds, finding.Kind(k))
+		}
+	}
+	return kinds
+}
+
+func (r *Run) thresholds() [finding.KindCount]time.Duration {
+	return [finding.KindCount]time.Duration{
+		finding.SynSentStalled:   r.SynSent,
+		finding.FinWait2Dangling: r.FinWait2,
+		finding.CloseWaitSilent:  r.CloseWait,
+		finding.ClosingStalled:   r.Closing,
+	}
+}

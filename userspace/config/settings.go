@@ -1,0 +1,160 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// Setting is one thing that can be configured.
+type Setting struct {
+	// Name is the flag without dashes and the key in the file.
+	Name string
+	// Short is the one-letter flag, "" for none.
+	Short string
+	// Placeholder names the value in the help: DURATION, FILE.
+	Placeholder string
+	// Default is the value as one would write it.
+	Default string
+	// Usage is one sentence for the help.
+	Usage string
+	// Group is the heading it stands under in the help.
+	Group string
+	// Values are all possible values, if they can be listed.
+	Values []string
+	// File is set where the value is a path.
+	File bool
+	// Hidden settings tune the inside; they are not in the help.
+	Hidden bool
+
+	set func(*Run, string) error
+}
+
+// Env is the environment variable of the setting.
+func (s *Setting) Env() string {
+	return "TCPLIMBO_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+}
+
+// The headings of the help.
+const (
+	groupThresholds = "What is flagged (0 turns the kind off)"
+	groupOutput     = "Where it goes"
+	groupRunning    = "How it runs"
+	groupTuning     = "Tuning"
+)
+
+// configName is the one setting that cannot stand in the file.
+const configName = "config"
+
+// MetricsAddr is the name of the setting whose default may fail to bind.
+const MetricsAddr = "metrics-addr"
+
+// Settings returns all settings in the order of the help.
+func Settings() []Setting {
+	return slices.Concat(thresholdSettings(), outputSettings(), runningSettings(), tuningSettings())
+}
+
+func thresholdSettings() []Setting {
+	return []Setting{
+		{
+			Name: "syn-sent", Placeholder: "DURATION", Default: "3s", Group: groupThresholds,
+			Usage: "flag a socket this long in SYN_SENT: a connect that nobody answers",
+			set:   func(r *Run, v string) error { return setDuration(&r.SynSent, v, thresholdRange) },
+		},
+		{
+			Name: "fin-wait2", Placeholder: "DURATION", Default: "30s", Group: groupThresholds,
+			Usage: "flag a socket this long in FIN_WAIT2, orphaned ones included: the peer does not finish",
+			set:   func(r *Run, v string) error { return setDuration(&r.FinWait2, v, thresholdRange) },
+		},
+		{
+			Name: "close-wait", Placeholder: "DURATION", Default: "30s", Group: groupThresholds,
+			Usage: "flag a socket this long in CLOSE_WAIT: the peer closed, the program did not",
+			set:   func(r *Run, v string) error { return setDuration(&r.CloseWait, v, thresholdRange) },
+		},
+		{
+			Name: "closing", Placeholder: "DURATION", Default: "60s", Group: groupThresholds,
+			Usage: "flag a socket this long in FIN_WAIT1, CLOSING or LAST_ACK: the close is not acknowledged",
+			set:   func(r *Run, v string) error { return setDuration(&r.Closing, v, thresholdRange) },
+		},
+	}
+}
+
+func outputSettings() []Setting {
+	forms := []string{string(OutputJSON), string(OutputConsole), string(OutputNone)}
+	return []Setting{
+		{
+			Name: "output", Short: "o", Placeholder: "FORM", Default: string(OutputJSON), Group: groupOutput, Values: forms,
+			Usage: "standard output: json (one object per line), console (for people) or none",
+			set: func(r *Run, v string) error {
+				if !slices.Contains(forms, v) {
+					return notOneOf(v, forms)
+				}
+				r.Output = Output(v)
+				return nil
+			},
+		},
+		{
+			Name: "log-file", Placeholder: "FILE", Group: groupOutput, File: true,
+			Usage: "also append JSON lines to this file; reopened on SIGUSR1",
+			set:   func(r *Run, v string) error { return setPath(&r.LogFile, v) },
+		},
+		{
+			Name: "log-file-max-size", Placeholder: "SIZE", Default: "100MiB", Group: groupOutput,
+			Usage: "rotate the log file at this size; 0 never rotates",
+			set:   func(r *Run, v string) error { return setSize(&r.LogFileMaxSize, v) },
+		},
+		{
+			Name: MetricsAddr, Placeholder: "ADDRESS", Default: "127.0.0.1:9890", Group: groupOutput,
+			Usage: "serve /metrics, /healthz, /readyz and the status page here; '' turns it off",
+			set:   func(r *Run, v string) error { return setAddress(&r.MetricsAddr, v) },
+		},
+	}
+}
+
+func runningSettings() []Setting {
+	return []Setting{
+		{
+			Name: configName, Placeholder: "FILE", Group: groupRunning, File: true,
+			Usage: "YAML file with these settings under the same names; an unknown key is an error",
+			set:   func(r *Run, v string) error { return setPath(&r.ConfigFile, v) },
+		},
+		{
+			Name: "tick", Placeholder: "DURATION", Default: "250ms", Group: groupRunning,
+			Usage: "how often due sockets are looked at; lowered to half of the smallest threshold",
+			set:   func(r *Run, v string) error { return setDuration(&r.Tick, v, tickRange) },
+		},
+		{
+			Name: "ready-file", Placeholder: "FILE", Group: groupRunning, File: true,
+			Usage: "touch this file once programs are attached and the first snapshot is done",
+			set:   func(r *Run, v string) error { return setPath(&r.ReadyFile, v) },
+		},
+		{
+			Name: "duration", Placeholder: "DURATION", Default: "0", Group: groupRunning,
+			Usage: "stop after this long; 0 runs until SIGINT or SIGTERM",
+			set:   func(r *Run, v string) error { return setDuration(&r.Duration, v, durationRange) },
+		},
+	}
+}
+
+func tuningSettings() []Setting {
+	return []Setting{
+		{
+			Name: "ring-bytes", Placeholder: "SIZE", Default: "2MiB", Group: groupTuning, Hidden: true,
+			Usage: "size of the kernel's ring buffer, a power of two",
+			set: func(r *Run, v string) error {
+				return setPowerOfTwo(&r.RingBytes, v, minRingBytes, maxRingBytes)
+			},
+		},
+		{
+			Name: "max-promoted", Placeholder: "N", Default: "65536", Group: groupTuning, Hidden: true,
+			Usage: "how many sockets the kernel's old generation holds",
+			set:   func(r *Run, v string) error { return setCount(&r.MaxPromoted, v, 1, maxPromoted) },
+		},
+		{
+			Name: "young-slots", Placeholder: "N", Default: "32768", Group: groupTuning, Hidden: true,
+			Usage: "how many sockets the young ring of each CPU holds, a power of two",
+			set: func(r *Run, v string) error {
+				return setPowerOfTwo(&r.YoungSlots, v, minYoungSlots, maxYoungSlots)
+			},
+		},
+	}
+}
