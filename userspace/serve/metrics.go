@@ -1,0 +1,140 @@
+// Package serve is what the daemon shows over HTTP: metrics, health, readiness
+// and a status page. It measures nothing itself; the agent tells it.
+package serve
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// Metrics counts what the agent does. All methods may be called from several
+// goroutines. No label ever holds an address, a port, a pid or an id: the
+// number of series is fixed by the tables of kinds, reasons and outcomes.
+type Metrics struct {
+	registry *prometheus.Registry
+	kinds    []finding.Kind
+
+	open     [finding.KindCount][finding.ReasonCount]atomic.Int64
+	findings *prometheus.CounterVec
+	resolved *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	lost     *prometheus.CounterVec
+	events   *prometheus.CounterVec
+	delay    prometheus.Histogram
+	sinks    *sinkCollector
+}
+
+// Build is what identifies the program.
+type Build struct{ Version, Revision string }
+
+// NewMetrics makes the metrics for the kinds that are turned on. A kind that is
+// turned off has no series: a zero there would say that all is well where
+// nobody looks.
+func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		kinds:    kinds,
+		findings: counter("findings_total", "Findings opened, by the reason they opened with.", "kind", "reason"),
+		resolved: counter("findings_resolved_total", "Findings resolved, by how they ended.", "kind", "outcome"),
+		lost:     counter("lost_records_total", "Kernel records lost; each loss causes a re-read of the state.", "stage"),
+		events:   counter("events_total", "Records read from the kernel.", "type"),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tcplimbo_finding_duration_seconds",
+			Help: "How long resolved findings' sockets were in their state.",
+			// A connect time-out takes 2 minutes, a leak days.
+			Buckets: []float64{5, 15, 30, 60, 120, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600},
+		}, []string{"kind"}),
+		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tcplimbo_detection_delay_seconds",
+			Help: "Time from the moment a socket passed its threshold to its finding.",
+			// The promise is a tick (250 ms) plus 100 ms.
+			Buckets: []float64{.01, .025, .05, .1, .15, .25, .35, .5, 1, 2.5, 5, 10},
+		}),
+		sinks: newSinkCollector(),
+	}
+	m.registry.MustRegister(
+		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks,
+		buildInfo(build),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	m.startAtZero()
+	return m
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tcplimbo_" + name, Help: help}, labels)
+}
+
+func buildInfo(build Build) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tcplimbo_build_info",
+		Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{
+			"version": build.Version, "revision": build.Revision, "goversion": runtime.Version(),
+		},
+	}, func() float64 { return 1 })
+}
+
+// startAtZero makes every series exist from the start: a counter that appears
+// with its first event has no increase that a query could see.
+func (m *Metrics) startAtZero() {
+	for _, k := range m.kinds {
+		for _, r := range Reasons(k) {
+			m.findings.WithLabelValues(k.String(), r.String())
+		}
+		for o := finding.OutcomeNone + 1; o < finding.OutcomeCount; o++ {
+			m.resolved.WithLabelValues(k.String(), o.String())
+		}
+		m.duration.WithLabelValues(k.String())
+	}
+}
+
+// Registry is where other parts add their own collectors.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// Opened counts a finding that opened.
+func (m *Metrics) Opened(k finding.Kind, r finding.Reason) {
+	m.open[k][r].Add(1)
+	m.findings.WithLabelValues(k.String(), r.String()).Inc()
+}
+
+// Changed moves an open finding from one reason to another.
+func (m *Metrics) Changed(k finding.Kind, from, to finding.Reason) {
+	m.open[k][from].Add(-1)
+	m.open[k][to].Add(1)
+}
+
+// Resolved counts a finding that ended; r is the reason it had last and d how
+// long the socket was in the state.
+func (m *Metrics) Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration) {
+	m.open[k][r].Add(-1)
+	m.resolved.WithLabelValues(k.String(), o.String()).Inc()
+	m.duration.WithLabelValues(k.String()).Observe(d.Seconds())
+}
+
+// Open returns how many findings of this kind and reason are open.
+func (m *Metrics) Open(k finding.Kind, r finding.Reason) int64 { return m.open[k][r].Load() }
+
+// Stages makes the series of lost records of these stages exist, at zero.
+func (m *Metrics) Stages(stages ...string) {
+	for _, stage := range stages {
+		m.lost.WithLabelValues(stage)
+	}
+}
+
+// Lost counts n records lost in a stage.
+func (m *Metrics) Lost(stage string, n uint64) { m.lost.WithLabelValues(stage).Add(float64(n)) }
+
+// Events counts n records of a type that came from the kernel; 0 makes the
+// series exist. Call it once a batch, not once a record.
+func (m *Metrics) Events(kind string, n uint64) { m.events.WithLabelValues(kind).Add(float64(n)) }
+
+// Delay observes how late a finding was.
+func (m *Metrics) Delay(d time.Duration) { m.delay.Observe(max(d, 0).Seconds()) }
