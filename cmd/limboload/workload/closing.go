@@ -1,0 +1,181 @@
+package workload
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// smallBuffer is SO_RCVBUF of a peer that is to show a zero window soon.
+const smallBuffer = 4 << 10
+
+// rtoMax is TCP_RTO_MAX_MS of sockets that will stall, in milliseconds: the
+// kernel's least. They end soon after their peer hears again and not after a
+// backoff that has grown for as long as they were stuck.
+const rtoMax = 1000
+
+// tcpRTOMaxMS is TCP_RTO_MAX_MS (include/uapi/linux/tcp.h, 6.15).
+const tcpRTOMaxMS = 44
+
+// makeClosing leaves our FIN unacknowledged.
+func (s *Set) makeClosing(sk *sock) error {
+	for _, fd := range []int{sk.fd, sk.peer} {
+		// Older kernels do not know it; there the end takes longer.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, tcpRTOMaxMS, rtoMax)
+	}
+	switch s.spec.Kind {
+	case FinWait1ZeroWindow:
+		return s.makeZeroWindow(sk)
+	case LastAck:
+		return s.makeLastAck(sk)
+	}
+	if err := deafen(sk.peer); err != nil {
+		return err
+	}
+	from := now()
+	if err := s.finish(sk); err != nil {
+		return err
+	}
+	if s.spec.Kind == FinWait1 {
+		sk.truth.stuck(finUnacked, from, now())
+		return s.orphanIfClosed(sk)
+	}
+	return s.crossFIN(sk)
+}
+
+// finish sends our FIN: the descriptor stays where the Spec says so, and for
+// Closing until the peer's FIN has arrived.
+func (s *Set) finish(sk *sock) error {
+	if err := unix.Shutdown(sk.fd, unix.SHUT_WR); err != nil {
+		return fmt.Errorf("shutting down: %w", err)
+	}
+	return nil
+}
+
+// orphanIfClosed closes the descriptor unless the Spec keeps it. The FIN is
+// on its way already, so the state does not change.
+func (s *Set) orphanIfClosed(sk *sock) error {
+	if s.spec.Shutdown {
+		return nil
+	}
+	if err := unix.Close(sk.fd); err != nil {
+		return fmt.Errorf("closing: %w", err)
+	}
+	sk.fd = -1
+	sk.truth.closed()
+	return nil
+}
+
+// crossFIN lets the peer, which has not heard our FIN, send its own: we are
+// in CLOSING, and the peer stays in FIN_WAIT1.
+func (s *Set) crossFIN(sk *sock) (err error) {
+	if sk.other, err = s.describePeer(sk); err != nil {
+		return err
+	}
+	from := now()
+	if err := unix.Shutdown(sk.peer, unix.SHUT_WR); err != nil {
+		return fmt.Errorf("shutting down the peer: %w", err)
+	}
+	if err := waitState(sk.fd, tcpClosing); err != nil {
+		return err
+	}
+	to := now()
+	if err := waitState(sk.peer, tcpFinWait1); err != nil {
+		return err
+	}
+	sk.truth.stuck(closingUnacked, from, to)
+	sk.other.stuck(finUnacked, from, to)
+	return s.orphanIfClosed(sk)
+}
+
+// makeLastAck answers the peer's FIN with one that the peer never hears.
+func (s *Set) makeLastAck(sk *sock) (err error) {
+	if sk.other, err = s.describePeer(sk); err != nil {
+		return err
+	}
+	from := now()
+	if err := unix.Shutdown(sk.peer, unix.SHUT_WR); err != nil {
+		return fmt.Errorf("shutting down the peer: %w", err)
+	}
+	if err := takeFIN(sk.fd); err != nil {
+		return err
+	}
+	if err := waitState(sk.peer, tcpFinWait2); err != nil {
+		return err
+	}
+	sk.other.stuck(halfClosed, from, now())
+	if err := deafen(sk.peer); err != nil {
+		return err
+	}
+	from = now()
+	if err := s.finish(sk); err != nil {
+		return err
+	}
+	sk.truth.stuck(lastAckUnacked, from, now())
+	return s.orphanIfClosed(sk)
+}
+
+// makeZeroWindow fills the peer's receive buffer and finishes: the FIN waits
+// behind data.
+func (s *Set) makeZeroWindow(sk *sock) error {
+	chunk := make([]byte, 16<<10)
+	for {
+		_, err := unix.SendmsgN(sk.fd, chunk, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("filling the peer's receive buffer: %w", err)
+		}
+	}
+	from := now()
+	if err := s.finish(sk); err != nil {
+		return err
+	}
+	sk.truth.stuck(finUnsent, from, now())
+	return s.orphanIfClosed(sk)
+}
+
+// endClosing ends sockets that wait for the acknowledgement of their FIN.
+func (s *Set) endClosing(sk *sock, how End) error {
+	if how == EndReset {
+		// Repair mode: the reset is the kernel's answer to the next
+		// retransmission or probe, as after a crash of the peer.
+		err := vanish(sk.peer)
+		sk.peer = -1
+		sk.truth.Outcome = "reset"
+		if sk.other != nil {
+			sk.other.Outcome = "closed"
+		}
+		return err
+	}
+	if s.spec.Kind == FinWait1ZeroWindow {
+		if err := drain(sk.peer); err != nil {
+			return err
+		}
+	} else if err := undeafen(sk.peer); err != nil {
+		return err
+	}
+	closeAll(sk.peer)
+	sk.peer = -1
+	sk.truth.Outcome = "closed"
+	if sk.other != nil {
+		sk.other.Outcome = "closed"
+	}
+	return nil
+}
+
+// drain reads until the end of file.
+func drain(fd int) error {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := unix.Read(fd, buf)
+		if err != nil {
+			return fmt.Errorf("draining the receive buffer: %w", err)
+		}
+		if n == 0 {
+			return nil
+		}
+	}
+}
