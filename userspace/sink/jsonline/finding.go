@@ -1,0 +1,137 @@
+package jsonline
+
+import (
+	"strconv"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// AppendFinding appends a finding as one line.
+func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
+	dst = appendTime(dst, `{"time":`, f.Time)
+	level := "warn"
+	if f.Status == finding.Resolved {
+		level = "info"
+	}
+	dst = appendName(dst, `,"level":`, level)
+	dst = appendText(dst, `,"message":`, f.Message, maxMessage)
+	dst = append(dst, `,"event.name":"tcplimbo.finding"`+schema...)
+	dst = appendVerdict(dst, f)
+	dst = append(dst, `,"network.transport":"tcp"`...)
+	dst = appendConnection(dst, &f.Sock.ID, f.Sock.State)
+	if role := f.Sock.Role.String(); role != "" {
+		dst = appendName(dst, `,"tcplimbo.tcp.role":`, role)
+	}
+	dst = appendSocket(dst, &f.Sock.ID, f.Sock.Inode)
+	// A timewait minisocket keeps no queues and no timers' state
+	// (struct inet_timewait_sock): its values would all be zeros.
+	if f.Live && !f.Sock.TimeWait && !f.Sock.Gone {
+		dst = appendValues(dst, &f.Sock)
+	}
+	if f.Status != finding.Resolved {
+		dst = appendGivesUp(dst, f.GivesUp)
+	}
+	dst = appendProcess(dst, &f.Owner.Process)
+	dst = appendHolders(dst, &f.Owner)
+	return append(dst, e.tail...)
+}
+
+// appendVerdict appends what the agent says about the socket.
+func appendVerdict(dst []byte, f *finding.Finding) []byte {
+	dst = appendText(dst, `,"tcplimbo.finding.id":`, f.ID, maxID)
+	if f.Kind != finding.KindNone {
+		dst = appendName(dst, `,"tcplimbo.finding.kind":`, f.Kind.String())
+	}
+	if f.Reason != finding.ReasonNone {
+		dst = appendName(dst, `,"tcplimbo.finding.reason":`, f.Reason.String())
+	}
+	dst = appendName(dst, `,"tcplimbo.finding.status":`, f.Status.String())
+	if !f.Since.IsZero() {
+		dst = appendTime(dst, `,"tcplimbo.finding.since":`, f.Since)
+		dst = appendBool(dst, `,"tcplimbo.finding.since_exact":`, f.SinceExact)
+	}
+	dst = appendSeconds(dst, `,"tcplimbo.finding.duration_seconds":`, f.Duration)
+	if f.Threshold > 0 {
+		dst = appendSeconds(dst, `,"tcplimbo.finding.threshold_seconds":`, f.Threshold)
+	}
+	if f.Status == finding.Resolved {
+		outcome := f.Outcome
+		if outcome == finding.OutcomeNone {
+			outcome = finding.OutcomeUnknown
+		}
+		dst = appendName(dst, `,"tcplimbo.finding.outcome":`, outcome.String())
+	}
+	return dst
+}
+
+// appendValues appends what was read from the live socket.
+func appendValues(dst []byte, s *flow.Sock) []byte {
+	dst = appendUint(dst, `,"tcplimbo.tcp.retransmits":`, uint64(s.Retransmits))
+	dst = appendUint(dst, `,"tcplimbo.tcp.backoff":`, uint64(s.Backoff))
+	dst = appendUint(dst, `,"tcplimbo.tcp.unacked_bytes":`, uint64(s.Unacked()))
+	dst = appendUint(dst, `,"tcplimbo.tcp.unsent_bytes":`, uint64(s.Unsent()))
+	dst = appendUint(dst, `,"tcplimbo.tcp.unread_bytes":`, uint64(s.Unread()))
+	// The peer's SYN-ACK brings its window; before that the 0 says nothing.
+	if s.State != flow.StateSynSent {
+		dst = appendUint(dst, `,"tcplimbo.tcp.send_window_bytes":`, uint64(s.SendWindow))
+	}
+	// Neither can be 0 once measured: srtt_us has a floor of 1
+	// (tcp_rtt_estimator) and the RTO of tcp_rto_min, net/ipv4/tcp_input.c.
+	if s.RTO > 0 {
+		dst = appendSeconds(dst, `,"tcplimbo.tcp.rto_seconds":`, s.RTO)
+	}
+	if s.SRTT > 0 {
+		dst = appendSeconds(dst, `,"tcplimbo.tcp.srtt_seconds":`, s.SRTT)
+	}
+	dst = appendSeconds(dst, `,"tcplimbo.tcp.last_receive_seconds":`, s.LastReceive)
+	return appendSeconds(dst, `,"tcplimbo.tcp.last_send_seconds":`, s.LastSend)
+}
+
+// appendGivesUp appends what the kernel will do. Either key or none is
+// written, never both.
+func appendGivesUp(dst []byte, g finding.GivesUp) []byte {
+	switch {
+	case !g.Known:
+		return dst
+	case g.Never:
+		return append(dst, `,"tcplimbo.tcp.gives_up":"never"`...)
+	}
+	// A timer that is due now reads as a small negative time.
+	return appendSeconds(dst, `,"tcplimbo.tcp.gives_up_seconds":`, max(g.In, 0))
+}
+
+func appendProcess(dst []byte, p *finding.Process) []byte {
+	if !p.Known() {
+		return dst
+	}
+	dst = appendTask(dst, &p.Task)
+	dst = appendText(dst, `,"process.executable.name":`, p.Executable, maxName)
+	dst = appendText(dst, `,"process.executable.path":`, p.Path, maxPath)
+	if p.Relation != finding.RelationNone {
+		dst = appendName(dst, `,"tcplimbo.process.relation":`, p.Relation.String())
+	}
+	if p.FD >= 0 {
+		dst = appendUint(dst, `,"tcplimbo.socket.fd":`, uint64(p.FD))
+	}
+	return dst
+}
+
+// appendHolders appends the holders as "pid/fd" and how many there are in all.
+func appendHolders(dst []byte, o *finding.Owner) []byte {
+	if len(o.Holders) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"tcplimbo.socket.holders":[`...)
+	for i, h := range o.Holders[:min(len(o.Holders), finding.MaxHolders)] {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendUint(append(dst, '"'), uint64(h.PID), 10)
+		dst = strconv.AppendUint(append(dst, '/'), uint64(h.FD), 10)
+		dst = append(dst, '"')
+	}
+	dst = append(dst, ']')
+	total := max(o.Total, len(o.Holders))
+	return appendUint(dst, `,"tcplimbo.socket.holders_total":`, uint64(total))
+}
