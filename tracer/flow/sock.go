@@ -49,6 +49,18 @@ type Holder struct {
 	FD uint32
 }
 
+// Held says that a process holds a socket, as the walk over all descriptors
+// found it.
+type Held struct {
+	Key
+	Holder
+	State State
+	Local netip.AddrPort
+	NetNS uint32
+	// AcceptQueue and AcceptLimit are meant for listeners.
+	AcceptQueue, AcceptLimit uint32
+}
+
 // Role is which side opened the connection.
 type Role uint8
 
@@ -76,6 +88,11 @@ func (r Role) String() string {
 type Sock struct {
 	ID
 	State State
+	// Gone is set where the socket that was asked for is not there any more;
+	// then only the ID has a meaning.
+	Gone bool
+	// Untracked is set where the kernel side has no room to send its events.
+	Untracked bool
 	// TimeWait marks a timewait minisocket: only FIN_WAIT2 and TIME_WAIT, few
 	// values, no holder (include/net/inet_timewait_sock.h).
 	TimeWait bool
@@ -104,9 +121,9 @@ type Sock struct {
 	// LastReceive is since the last data segment came, LastAck since the last
 	// ACK came, LastSend since the last data segment was sent.
 	LastReceive, LastAck, LastSend time.Duration
-	// Retransmitting is since the first retransmission of the current
-	// episode (retrans_stamp), negative if none.
-	Retransmitting time.Duration
+	// Waiting is since the SYN, or the first segment that is being
+	// retransmitted now, was sent (retrans_stamp); negative if there is none.
+	Waiting time.Duration
 	// Expires is until the pending timer fires: the retransmission timer,
 	// or for a minisocket its end. Negative if no timer runs.
 	Expires time.Duration

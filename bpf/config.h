@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Knobs, set before loading: the verifier sees constants and drops what a mode
+ * does not need.
+ */
+#ifndef TCPLIMBO_CONFIG_H
+#define TCPLIMBO_CONFIG_H
+
+/* States whose entry is remembered, one bit each; 0 under trace. */
+volatile const __u32 watch_states = 0;
+/* Slots of the young generation a CPU, a power of two. */
+volatile const __u32 young_slots = 1;
+
+/* trace: every transition becomes a record. */
+volatile const bool trace_all = false;
+/* trace: which; 0 means any. Ports in host order, addresses as in events. */
+volatile const __u32 trace_old_states = 0;
+volatile const __u32 trace_new_states = 0;
+volatile const __u16 trace_local_port = 0;
+volatile const __u16 trace_peer_port = 0;
+volatile const __u16 trace_port = 0;
+volatile const __u16 trace_family = 0;
+volatile const __u8 trace_net[16] = {};
+volatile const __u8 trace_mask[16] = {};
+/* Wake the reader when so many bytes wait; else it looks by itself. */
+volatile const __u32 wake_bytes = 0xffffffff;
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Everything that crosses between the kernel and Go, defined once; bpf2go turns
+ * it into Go types. Padding is explicit: -Wpadded is an error.
+ * Times are nanoseconds of CLOCK_BOOTTIME unless a name says otherwise; ports
+ * are in host order; an IPv4 address is written as its IPv4-mapped IPv6 form.
+ */
+#ifndef TCPLIMBO_EVENT_H
+#define TCPLIMBO_EVENT_H
+
+#define COMM_LEN 16
+
+enum event_type {
+	EVENT_NONE = 0,
+	EVENT_PROMOTED = 1,   /* a socket outlived the young generation; no addresses, read them */
+	EVENT_TRANSITION = 2, /* a promoted socket (under trace: any) changed its state */
+	EVENT_RETRANSMIT = 3, /* the same for a retransmission */
+};
+
+enum sock_flag {
+	SOCK_TIMEWAIT = 1 << 0,	  /* a timewait minisocket: few values */
+	SOCK_ORPHAN = 1 << 1,	  /* SOCK_DEAD: closed by its process */
+	SOCK_HAS_SOCKET = 1 << 2, /* has a struct socket, so may have descriptors */
+	SOCK_KEEPALIVE = 1 << 3,  /* SO_KEEPALIVE */
+	SOCK_CLIENT = 1 << 4,	  /* connect() chose or was given its port */
+	SOCK_UNTRACKED = 1 << 5,  /* the old generation was full: no more events */
+	SOCK_GONE = 1 << 6,	  /* not the socket that was asked for any more */
+	SOCK_TIMER = 1 << 7,	  /* expires_jiffies is meant */
+};
+
+/* The task a socket was connected, shut down or closed by. */
+struct task_id {
+	__u32 pid; /* thread group, in the agent's pid namespace */
+	__u32 tid;
+	__u32 uid;
+	__u32 pad;
+	__u8 comm[COMM_LEN];
+};
+
+struct event {
+	__u64 time_ns;
+	__u64 since_ns; /* when the state that is told (promoted) or left was entered; 0: not known */
+	__u64 sk;
+	__u64 cookie;
+	__u64 successor; /* the timewait minisocket that takes over, if any */
+	__u8 saddr[16];
+	__u8 daddr[16];
+	struct task_id task; /* pid 0: not known */
+	__u32 netns;
+	__s32 err;
+	__s32 err_soft;
+	__u16 sport;
+	__u16 dport;
+	__u8 type;
+	__u8 old_state;
+	__u8 new_state;
+	__u8 flags;
+	__u8 retransmits;
+	__u8 pad[3];
+};
+
+/* What is read from a live socket at one moment. */
+struct sock_values {
+	__u64 sk; /* in: which socket; out: the same */
+	__u64 cookie;
+	__u64 cgroup_id;
+	__u64 inode;
+	__u8 saddr[16];
+	__u8 daddr[16];
+	__u32 netns;
+	__u32 uid;
+	__u16 sport;
+	__u16 dport;
+	__u8 state;
+	__u8 flags;
+	__u8 retransmits;
+	__u8 backoff;
+	__u8 probes_out;
+	__u8 pending;
+	__u8 shutdown;
+	__u8 pad;
+	__s32 err;
+	__s32 err_soft;
+	__u32 snd_una;
+	__u32 snd_nxt;
+	__u32 write_seq;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
+	__u32 snd_wnd;
+	__u32 srtt_us;
+	__u32 rto_jiffies;
+	__u32 received_jiffies; /* since the last data segment, ACK, sending: */
+	__u32 acked_jiffies;
+	__u32 sent_jiffies;
+	__s32 expires_jiffies; /* until the timer fires; may be past */
+	__u32 accept_queue;
+	__u32 accept_limit;
+	__s32 waiting_ms; /* since the first unanswered sending; -1: none */
+};
+
+/* One descriptor of a socket, from iter/task_file. */
+struct holder {
+	__u64 sk;
+	__u64 cookie;
+	__u64 start_ns; /* when the process started, CLOCK_BOOTTIME */
+	struct task_id task;
+	__u32 fd;
+	__u32 netns;
+	__u32 accept_queue;
+	__u32 accept_limit;
+	__u8 addr[16];
+	__u16 port;
+	__u8 state;
+	__u8 pad[5];
+};
+
+/*
+ * Failures and work done in the kernel since load. Only ever added to, so that
+ * a reader compares and never resets.
+ */
+struct counters {
+	__u64 ring_full;	/* an event found no room */
+	__u64 promoted_full;	/* the old generation took no more */
+	__u64 promoted;		/* sockets promoted */
+	__u64 promoted_stale;	/* an entry of a socket that was gone unseen */
+	__u64 young_overrun;	/* slots checked early because the ring came round */
+	__u64 nested;		/* transitions inside a transition, promoted at once */
+	__u64 chain_cut;	/* hash chains longer than a walk follows */
+	__u64 chain_moved;	/* walks that a concurrent change led astray */
+};
+
+/* Where a walk of the connection table stands, and what this kernel is. */
+struct walk_state {
+	__u64 hashinfo;	 /* the table of the namespaces that have none of their own */
+	__u64 jiffies;	 /* when last asked */
+	__u32 buckets;	 /* its size */
+	__u32 next;	 /* in: first bucket; out: where to go on */
+	__u32 count;	 /* sockets written to values */
+	__u32 visited;	 /* sockets seen */
+	__u32 hz;	 /* jiffies a second */
+	__u32 pid_level; /* depth of the agent's pid namespace */
+};
+
+/* A slot of the young generation. */
+struct young_slot {
+	__u64 seq; /* position + 1, written last: the slot is whole */
+	__u64 sk;
+	__u64 cookie;
+	__u64 time_ns;
+	__u64 net;
+	__u64 addrpair; /* skc_addrpair, 0 for IPv6 */
+	struct task_id task;
+	__u32 hash;
+	__u32 portpair;
+	__u16 family;
+	__u8 state;
+	__u8 pad[5];
+};
+
+/* Where a CPU's part of the young generation stands; a cache line each. */
+struct young_cpu {
+	__u64 head; /* next position to write */
+	__u64 tail; /* next position to look at */
+	__u64 busy; /* a transition is being handled on this CPU */
+	__u64 pad[5];
+};
+
+/* A socket of the old generation, by address. */
+struct promoted {
+	__u64 cookie;
+	__u64 since_ns;
+	struct task_id task;
+	__u8 state;
+	__u8 flags;
+	__u8 pad[6];
+};
+
+#endif

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * tcplimbo's kernel side: two tracepoints, one iterator, and four programs that
+ * are never attached but run by the agent when it wants them.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+#include "core_fixes.h"
+
+#include "config.h"
+#include "event.h"
+#include "maps.h"
+#include "sock.h"
+#include "promote.h"
+#include "young.h"
+#include "transition.h"
+#include "walk.h"
+#include "holders.h"
+
+/* Runs of an unattached program are kept short: another CPU may be waiting. */
+#define AGE_RUN 256
+#define WALK_RUN 256
+
+/* net/ipv4/af_inet.c, inet_sk_set_state(): before the new state is stored */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(limbo_set_state, struct sock *sk, int oldstate, int newstate)
+{
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (trace_all) {
+		trace(sk, EVENT_TRANSITION, oldstate, newstate);
+		return 0;
+	}
+	if (promoted_count && follow(sk, oldstate, newstate))
+		return 0;
+	if (WATCHED(newstate))
+		remember(sk, newstate);
+	return 0;
+}
+
+/* net/ipv4/tcp_output.c; later arguments differ between kernels and are not used */
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(limbo_retransmit, struct sock *sk)
+{
+	if (trace_all)
+		trace(sk, EVENT_RETRANSMIT, sk->__sk_common.skc_state, sk->__sk_common.skc_state);
+	else if (promoted_count)
+		retransmitted(sk);
+	return 0;
+}
+
+/* args: cpu, time before which a slot is old enough. Returns 1 if there is more. */
+SEC("raw_tp/tcplimbo_age")
+int limbo_age(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 cpu = ctx->args[0];
+	__u64 before_ns = ctx->args[1];
+	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &cpu);
+	__u64 position;
+
+	if (!y)
+		return 0;
+	position = y->tail;
+	if (y->head - position > young_slots)
+		position = y->head - young_slots;
+	for (int i = 0; i < AGE_RUN && position < y->head; i++) {
+		if (!age_position(cpu, position, before_ns)) {
+			y->tail = position;
+			return 0;
+		}
+		position++;
+	}
+	y->tail = position;
+	return position < y->head;
+}
+
+/* args: how many of values to read, by their sk; whether to track them */
+SEC("raw_tp/tcplimbo_read")
+int limbo_read(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 count = ctx->args[0], tracking = ctx->args[1];
+
+	for (__u32 i = 0; i < VALUES; i++) {
+		if (i >= count)
+			break;
+		read_value(i, tracking);
+	}
+	return 0;
+}
+
+/* walk.next: where to begin, and afterwards where to go on */
+SEC("raw_tp/tcplimbo_walk")
+int limbo_walk(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 bucket = walk.next;
+
+	walk.count = 0;
+	walk.visited = 0;
+	for (int i = 0; i < WALK_RUN && bucket < walk.buckets; i++) {
+		__u32 done = walk_block(bucket);
+
+		bucket += done;
+		if (done != BLOCK)
+			break;
+	}
+	walk.next = bucket;
+	return 0;
+}
+
+/* The namespace of the first process: its table of connections is everybody's. */
+static __always_inline struct net *initial_net(struct task_struct *task)
+{
+	for (int i = 0; i < 64; i++) {
+		if (BPF_CORE_READ(task, tgid) <= 1)
+			break;
+		task = BPF_CORE_READ(task, real_parent);
+	}
+	return BPF_CORE_READ(task, nsproxy, net_ns);
+}
+
+/*
+ * args: descriptor of a TCP socket of the caller that was never connected. Its
+ * time-out is one second (TCP_TIMEOUT_INIT, net/ipv4/tcp.c, tcp_init_sock), which
+ * tells the kernel's HZ; its protocol may tell where the connections are kept.
+ */
+SEC("raw_tp/tcplimbo_learn")
+int limbo_learn(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file **fds = BPF_CORE_READ(task, files, fdt, fd);
+	struct inet_hashinfo *hashinfo;
+	struct file *file = NULL;
+	struct socket *sock;
+	struct sock *sk;
+
+	walk.jiffies = bpf_jiffies64();
+	walk.pid_level = BPF_CORE_READ(task, thread_pid, level);
+	bpf_probe_read_kernel(&file, sizeof(file), &fds[(__u32)ctx->args[0]]);
+	if (!file)
+		return 1;
+	sock = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(sock, sk);
+	hashinfo = core_hashinfo(initial_net(task),
+				 BPF_CORE_READ(sk, __sk_common.skc_prot, h.hashinfo));
+	if (!hashinfo)
+		return 2;
+	walk.hz = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_rto);
+	walk.buckets = BPF_CORE_READ(hashinfo, ehash_mask) + 1;
+	walk.hashinfo = (__u64)hashinfo;
+	return 0;
+}
+
+SEC("iter/task_file")
+int limbo_holders(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct holder h = {};
+	struct socket *sock;
+	struct sock *sk;
+	__u8 state;
+
+	if (!task || !file || (file->f_inode->i_mode & S_IFMT) != S_IFSOCK)
+		return 0;
+	sock = file->private_data;
+	sk = BPF_CORE_READ(sock, sk);
+	if (!sk)
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (!is_tcp(sk, state) || !holder_wanted(sk, state))
+		return 0;
+	describe_holder(&h, task, ctx->fd, sk);
+	h.cookie = file_cookie(file, sk);
+	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
+	return 0;
+}
+
+/* BTF keeps only types that something names: these are for bpf2go alone. */
+const struct event *keep_event __attribute__((unused));
+const struct holder *keep_holder __attribute__((unused));
+const enum event_type *keep_event_type __attribute__((unused));
+const enum sock_flag *keep_sock_flag __attribute__((unused));
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

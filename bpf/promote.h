@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Entering the old generation, and telling Go. */
+#ifndef TCPLIMBO_PROMOTE_H
+#define TCPLIMBO_PROMOTE_H
+
+/* More nodes than this in one hash chain are not followed, but counted. */
+#define CHAIN_MAX 128
+
+static __always_inline void send_event(struct event *e)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (trace_all && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes)
+		flags = BPF_RB_FORCE_WAKEUP;
+	bpf_ringbuf_submit(e, flags);
+}
+
+static __always_inline struct event *new_event(__u8 type)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e) {
+		COUNT(ring_full);
+		return NULL;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->type = type;
+	e->time_ns = bpf_ktime_get_boot_ns();
+	return e;
+}
+
+static __always_inline void announce(__u64 addr, const struct promoted *p)
+{
+	struct event *e = new_event(EVENT_PROMOTED);
+
+	if (!e)
+		return;
+	e->sk = addr;
+	e->cookie = p->cookie;
+	e->since_ns = p->since_ns;
+	e->task = p->task;
+	e->new_state = p->state;
+	e->flags = p->flags;
+	send_event(e);
+}
+
+/*
+ * Two slots can lead to the same socket: FIN_WAIT1's knows who closed it,
+ * FIN_WAIT2's knows when the state began. Keep the best of both.
+ */
+static __always_inline void merge(__u64 addr, struct promoted *old, const struct promoted *new)
+{
+	if (!old->task.pid)
+		old->task = new->task;
+	if (new->state == old->state && new->since_ns > old->since_ns)
+		old->since_ns = new->since_ns;
+	announce(addr, old);
+}
+
+static __always_inline void promote(__u64 addr, struct promoted *p)
+{
+	struct promoted *old = bpf_map_lookup_elem(&old_generation, &addr);
+
+	if (old && old->cookie == p->cookie) {
+		merge(addr, old, p);
+		return;
+	}
+	if (old) {
+		/* Its end was not seen: the address serves another socket now. */
+		COUNT(promoted_stale);
+		bpf_map_delete_elem(&old_generation, &addr);
+		__sync_fetch_and_add(&promoted_count, -1);
+	}
+	if (bpf_map_update_elem(&old_generation, &addr, p, BPF_NOEXIST)) {
+		COUNT(promoted_full);
+		p->flags |= SOCK_UNTRACKED;
+	} else {
+		COUNT(promoted);
+		__sync_fetch_and_add(&promoted_count, 1);
+	}
+	announce(addr, p);
+}
+
+/*
+ * The minisocket that stands in for a closed FIN_WAIT2 socket, 0 if there is
+ * none (any more). No tracepoint names it: tcp_time_wait() hashes it into the
+ * bucket of the socket it replaces (net/ipv4/tcp_minisocks.c), so look there.
+ * IPv6 addresses are not compared: the full 32-bit hash covers them, and the
+ * reader of the values takes the addresses from the minisocket itself.
+ * A global function: verified once, not for each caller.
+ */
+__noinline __u64 find_timewait(__u64 net, __u32 hash, __u32 portpair, __u64 addrpair)
+{
+	struct inet_hashinfo *hashinfo =
+		core_hashinfo((struct net *)net, (struct inet_hashinfo *)walk.hashinfo);
+	struct inet_ehash_bucket *bucket;
+	struct hlist_nulls_node *node;
+
+	if (!hashinfo)
+		return 0;
+	bucket = BPF_CORE_READ(hashinfo, ehash);
+	bucket = (void *)bucket + (__u64)(hash & BPF_CORE_READ(hashinfo, ehash_mask)) *
+					  bpf_core_type_size(struct inet_ehash_bucket);
+	node = BPF_CORE_READ(bucket, chain.first);
+	for (int i = 0; i < CHAIN_MAX; i++) {
+		struct inet_timewait_sock *tw;
+		struct sock_common *c;
+
+		if (!node || ((__u64)node & 1))
+			return 0;
+		c = (void *)node - bpf_core_field_offset(struct sock_common, skc_nulls_node);
+		tw = (struct inet_timewait_sock *)c;
+		if (BPF_CORE_READ(c, skc_hash) == hash &&
+		    BPF_CORE_READ(c, skc_portpair) == portpair &&
+		    BPF_CORE_READ(c, skc_state) == TCP_TIME_WAIT &&
+		    (__u64)BPF_CORE_READ(c, skc_net.net) == net &&
+		    (!addrpair || BPF_CORE_READ(c, skc_addrpair) == addrpair))
+			return BPF_CORE_READ(tw, tw_substate) == TCP_FIN_WAIT2 ? (__u64)c : 0;
+		node = BPF_CORE_READ(node, next);
+	}
+	COUNT(chain_cut);
+	return 0;
+}
+
+/*
+ * When a minisocket entered FIN_WAIT2: its timer ends a fin_timeout later. Not
+ * so if TCP_LINGER2 was set; then the estimate falls out of bounds and the
+ * moment of the close is taken.
+ */
+static __always_inline __u64 timewait_since(__u64 addr, __u64 net, __u64 closed_ns)
+{
+	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)addr;
+	__s64 left = (__s64)(BPF_CORE_READ(tw, tw_timer.expires) - bpf_jiffies64());
+	__s64 whole = BPF_CORE_READ((struct net *)net, ipv4.sysctl_tcp_fin_timeout);
+	__u64 now = bpf_ktime_get_boot_ns(), since;
+
+	if (!walk.hz || left < 0 || left > whole)
+		return closed_ns;
+	since = now - (__u64)(whole - left) * (1000000000ULL / walk.hz);
+	return since > closed_ns && since <= now ? since : closed_ns;
+}
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Readers of sockets. Those that take a pointer out of a map use probe reads
+ * only: the socket may be freed and its memory be anything, so a reader never
+ * faults and the caller compares cookie, state and addresses before it believes.
+ */
+#ifndef TCPLIMBO_SOCK_H
+#define TCPLIMBO_SOCK_H
+
+#define WATCHED(state) (watch_states & (1U << ((state) & 31)))
+
+static __always_inline void put_ipv4(__u8 to[16], __be32 addr)
+{
+	__u32 *w = (__u32 *)to;
+
+	w[0] = 0;
+	w[1] = 0;
+	w[2] = bpf_htonl(0xffff);
+	w[3] = addr;
+}
+
+static __always_inline void read_addresses(__u8 saddr[16], __u8 daddr[16], struct sock_common *c)
+{
+	if (BPF_CORE_READ(c, skc_family) == AF_INET6) {
+		bpf_probe_read_kernel(saddr, 16, &c->skc_v6_rcv_saddr);
+		bpf_probe_read_kernel(daddr, 16, &c->skc_v6_daddr);
+		/* While connecting, only the IPv4 half of a mapped source is set. */
+		if (((__u32 *)daddr)[0] || ((__u32 *)daddr)[1] ||
+		    ((__u32 *)daddr)[2] != bpf_htonl(0xffff))
+			return;
+	}
+	put_ipv4(saddr, BPF_CORE_READ(c, skc_rcv_saddr));
+	put_ipv4(daddr, BPF_CORE_READ(c, skc_daddr));
+}
+
+static __always_inline __u32 read_netns(struct sock_common *c)
+{
+	return BPF_CORE_READ(c, skc_net.net, ns.inum);
+}
+
+static __always_inline bool read_client(struct sock *sk)
+{
+	struct inet_bind_bucket *tb;
+
+	/*
+	 * A child of a listener inherits the listener's bind bucket, without
+	 * the lock bit (net/core/sock.c, sk_clone_lock); connect() makes buckets
+	 * with fastreuse -1 (net/ipv4/inet_hashtables.c, __inet_hash_connect).
+	 */
+	if (BPF_CORE_READ(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
+		return true;
+	tb = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_bind_hash);
+	return tb && BPF_CORE_READ(tb, fastreuse) < 0;
+}
+
+static __always_inline __u8 read_flags(struct sock *sk, __u8 state)
+{
+	unsigned long flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
+	__u8 out = 0;
+
+	if (flags & (1UL << SOCK_DEAD))
+		out |= SOCK_ORPHAN;
+	if (flags & (1UL << SOCK_KEEPOPEN))
+		out |= SOCK_KEEPALIVE;
+	if (BPF_CORE_READ(sk, sk_socket))
+		out |= SOCK_HAS_SOCKET;
+	if (state == TCP_SYN_SENT || (state != TCP_LISTEN && read_client(sk)))
+		out |= SOCK_CLIENT;
+	return out;
+}
+
+static __always_inline __u64 read_inode(struct sock *sk)
+{
+	struct socket *sock = BPF_CORE_READ(sk, sk_socket);
+
+	/* net/socket.c, SOCK_INODE() */
+	return sock ? BPF_CORE_READ((struct socket_alloc *)sock, vfs_inode.i_ino) : 0;
+}
+
+static __always_inline void read_queues(struct sock_values *v, struct tcp_sock *tp)
+{
+	v->snd_una = BPF_CORE_READ(tp, snd_una);
+	v->snd_nxt = BPF_CORE_READ(tp, snd_nxt);
+	v->write_seq = BPF_CORE_READ(tp, write_seq);
+	v->rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
+	v->copied_seq = BPF_CORE_READ(tp, copied_seq);
+	v->snd_wnd = BPF_CORE_READ(tp, snd_wnd);
+	v->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
+}
+
+/* The kernel's stamps are the low 32 bits of jiffies; so are the differences. */
+static __always_inline void read_times(struct sock_values *v, struct tcp_sock *tp)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
+	__u64 now = bpf_jiffies64();
+
+	v->received_jiffies = (__u32)now - BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
+	v->acked_jiffies = (__u32)now - BPF_CORE_READ(tp, rcv_tstamp);
+	v->sent_jiffies = (__u32)now - BPF_CORE_READ(tp, lsndtime);
+	v->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
+	v->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
+	v->backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	v->probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
+	v->pending = BPF_CORE_READ(icsk, icsk_pending);
+	v->waiting_ms = v->state == TCP_SYN_SENT || v->retransmits ? core_waiting_ms(tp) : -1;
+	if (v->pending) {
+		v->expires_jiffies = (__s32)(core_retransmit_expires(icsk) - now);
+		v->flags |= SOCK_TIMER;
+	}
+}
+
+static __always_inline void read_timewait(struct sock_values *v, struct inet_timewait_sock *tw)
+{
+	v->flags = SOCK_TIMEWAIT | SOCK_ORPHAN | SOCK_TIMER;
+	v->state = BPF_CORE_READ(tw, tw_substate);
+	v->sport = bpf_ntohs(BPF_CORE_READ(tw, tw_sport));
+	v->expires_jiffies = (__s32)(BPF_CORE_READ(tw, tw_timer.expires) - bpf_jiffies64());
+}
+
+static __always_inline void read_full(struct sock_values *v, struct sock *sk)
+{
+	v->flags = read_flags(sk, v->state);
+	v->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	v->uid = BPF_CORE_READ(sk, sk_uid.val);
+	v->inode = read_inode(sk);
+	v->cgroup_id = core_sock_cgroup_id(sk);
+	v->err = BPF_CORE_READ(sk, sk_err);
+	v->err_soft = BPF_CORE_READ(sk, sk_err_soft);
+	v->shutdown = BPF_CORE_READ(sk, sk_shutdown);
+	v->accept_queue = BPF_CORE_READ(sk, sk_ack_backlog);
+	v->accept_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	read_queues(v, (struct tcp_sock *)sk);
+	read_times(v, (struct tcp_sock *)sk);
+}
+
+static __always_inline void read_sock(struct sock_values *v, __u64 addr)
+{
+	struct sock_common *c = (struct sock_common *)addr;
+
+	__builtin_memset(v, 0, sizeof(*v));
+	v->sk = addr;
+	v->cookie = BPF_CORE_READ(c, skc_cookie.counter);
+	v->state = BPF_CORE_READ(c, skc_state);
+	v->netns = read_netns(c);
+	v->dport = bpf_ntohs(BPF_CORE_READ(c, skc_dport));
+	read_addresses(v->saddr, v->daddr, c);
+	if (v->state == TCP_TIME_WAIT)
+		read_timewait(v, (struct inet_timewait_sock *)c);
+	else
+		read_full(v, (struct sock *)c);
+}
+
+/* A pid as the agent's namespace numbers it; 0 where it does not see it. */
+static __always_inline __u32 pid_in_namespace(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	struct upid *nr;
+	__u32 out = 0;
+
+	if (!pid || BPF_CORE_READ(pid, level) < walk.pid_level)
+		return 0;
+	nr = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+	     walk.pid_level * bpf_core_type_size(struct upid);
+	bpf_probe_read_kernel(&out, sizeof(out), &nr->nr);
+	return out;
+}
+
+/* Right only where the kernel is in the context of the caller. */
+static __always_inline void current_task(struct task_id *t)
+{
+	__u64 ids = bpf_get_current_pid_tgid();
+
+	t->pid = ids >> 32;
+	t->tid = (__u32)ids;
+	if (walk.pid_level) {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		t->tid = pid_in_namespace(task);
+		t->pid = pid_in_namespace(BPF_CORE_READ(task, group_leader));
+	}
+	t->uid = (__u32)bpf_get_current_uid_gid();
+	bpf_get_current_comm(t->comm, sizeof(t->comm));
+}
+
+/*
+ * The transitions that happen in the context of the program that asked for
+ * them: connect, shutdown and close. The others come out of softirq, where the
+ * current task is whoever was interrupted.
+ */
+static __always_inline bool in_process_context(int newstate)
+{
+	return newstate == TCP_SYN_SENT || newstate == TCP_FIN_WAIT1 || newstate == TCP_LAST_ACK;
+}
+
+/* An identity that no later socket at this address has; made if need be. */
+static __always_inline __u64 sock_cookie(struct sock *sk)
+{
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+
+	if (!cookie && core_cookie_helper())
+		cookie = bpf_get_socket_cookie(sk);
+	return cookie;
+}
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What happens at a change of state and at a retransmission. */
+#ifndef TCPLIMBO_TRANSITION_H
+#define TCPLIMBO_TRANSITION_H
+
+/* Direct reads where the type of the tracepoint's argument reaches: it is trusted. */
+static __always_inline void describe(struct event *e, struct sock *sk)
+{
+	struct sock_common *c = &sk->__sk_common;
+	__u32 *daddr = (__u32 *)e->daddr;
+
+	e->sk = (__u64)sk;
+	e->err = sk->sk_err;
+	e->err_soft = sk->sk_err_soft;
+	e->netns = c->skc_net.net->ns.inum;
+	/* At CLOSE skc_num is 0 already; while connecting inet_sport is, still. */
+	e->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	if (!e->sport)
+		e->sport = c->skc_num;
+	e->dport = bpf_ntohs(c->skc_dport);
+	e->retransmits = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_retransmits);
+	e->flags |= c->skc_flags & (1UL << SOCK_DEAD) ? SOCK_ORPHAN : 0;
+	if (c->skc_family == AF_INET6) {
+		__u32 *saddr = (__u32 *)e->saddr;
+
+		for (int i = 0; i < 4; i++) {
+			saddr[i] = c->skc_v6_rcv_saddr.in6_u.u6_addr32[i];
+			daddr[i] = c->skc_v6_daddr.in6_u.u6_addr32[i];
+		}
+		if (daddr[0] || daddr[1] || daddr[2] != bpf_htonl(0xffff))
+			return;
+	}
+	put_ipv4(e->saddr, c->skc_rcv_saddr);
+	put_ipv4(e->daddr, c->skc_daddr);
+}
+
+static __always_inline __u64 successor_of(struct sock *sk, __u8 flags)
+{
+	struct sock_common *c = &sk->__sk_common;
+
+	if (!(flags & SOCK_ORPHAN))
+		return 0;
+	/* A probe read, because a global function takes no typed pointer. */
+	return find_timewait((__u64)BPF_CORE_READ(c, skc_net.net), c->skc_hash, c->skc_portpair,
+			     c->skc_family == AF_INET ? c->skc_addrpair : 0);
+}
+
+/* The minisocket inherits what is known of its socket. */
+static __always_inline void promote_successor(__u64 addr, const struct promoted *p)
+{
+	struct promoted next = *p;
+
+	next.cookie = 0;
+	next.flags |= SOCK_TIMEWAIT | SOCK_ORPHAN;
+	if (bpf_map_update_elem(&old_generation, &addr, &next, BPF_ANY))
+		COUNT(promoted_full);
+	else
+		__sync_fetch_and_add(&promoted_count, 1);
+}
+
+static __always_inline void leave(struct sock *sk, struct event *e, struct promoted *p, int oldstate,
+				  int newstate)
+{
+	__u64 addr = (__u64)sk, successor = 0;
+	__u8 dead = sk->__sk_common.skc_flags & (1UL << SOCK_DEAD) ? SOCK_ORPHAN : 0;
+
+	if (oldstate == TCP_FIN_WAIT2 && newstate == TCP_CLOSE)
+		successor = successor_of(sk, dead);
+	if (successor)
+		promote_successor(successor, p);
+	if (e)
+		e->successor = successor;
+	bpf_map_delete_elem(&old_generation, &addr);
+	__sync_fetch_and_add(&promoted_count, -1);
+}
+
+/* A socket of the old generation moves on; false if it is not one. */
+static __always_inline bool follow(struct sock *sk, int oldstate, int newstate)
+{
+	__u64 addr = (__u64)sk;
+	struct promoted *p = bpf_map_lookup_elem(&old_generation, &addr);
+	struct event *e;
+
+	if (!p)
+		return false;
+	if (p->cookie != sk->__sk_common.skc_cookie.counter) {
+		if (p->cookie || core_cookie_helper()) {
+			COUNT(promoted_stale);
+			bpf_map_delete_elem(&old_generation, &addr);
+			__sync_fetch_and_add(&promoted_count, -1);
+			return false;
+		}
+		p->cookie = sk->__sk_common.skc_cookie.counter;
+	}
+	if (in_process_context(newstate))
+		current_task(&p->task);
+	e = new_event(EVENT_TRANSITION);
+	if (e) {
+		describe(e, sk);
+		e->cookie = p->cookie;
+		e->since_ns = p->since_ns;
+		e->task = p->task;
+		e->old_state = oldstate;
+		e->new_state = newstate;
+	}
+	if (WATCHED(newstate)) {
+		p->state = newstate;
+		p->since_ns = bpf_ktime_get_boot_ns();
+	} else {
+		leave(sk, e, p, oldstate, newstate);
+	}
+	if (e)
+		send_event(e);
+	return true;
+}
+
+static __always_inline bool in_trace_net(const __u8 addr[16])
+{
+	for (int i = 0; i < 16; i++)
+		if ((addr[i] & trace_mask[i]) != trace_net[i])
+			return false;
+	return true;
+}
+
+static __always_inline bool trace_wants(const struct event *e, __u16 family)
+{
+	if (trace_old_states && !(trace_old_states & (1U << (e->old_state & 31))))
+		return false;
+	if (trace_new_states && !(trace_new_states & (1U << (e->new_state & 31))))
+		return false;
+	if (trace_family && trace_family != family)
+		return false;
+	if (trace_local_port && trace_local_port != e->sport)
+		return false;
+	if (trace_peer_port && trace_peer_port != e->dport)
+		return false;
+	if (trace_port && trace_port != e->sport && trace_port != e->dport)
+		return false;
+	return in_trace_net(e->saddr) || in_trace_net(e->daddr);
+}
+
+/* IPv4 in an IPv6 socket is IPv4. */
+static __always_inline __u16 event_family(const struct event *e)
+{
+	const __u32 *w = (const __u32 *)e->daddr;
+
+	return !w[0] && !w[1] && w[2] == bpf_htonl(0xffff) ? AF_INET : AF_INET6;
+}
+
+static __always_inline void trace(struct sock *sk, __u8 type, int oldstate, int newstate)
+{
+	struct event *e = new_event(type);
+
+	if (!e)
+		return;
+	describe(e, sk);
+	e->cookie = sock_cookie(sk);
+	e->old_state = oldstate;
+	e->new_state = newstate;
+	if (!trace_wants(e, event_family(e))) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return;
+	}
+	if (type == EVENT_TRANSITION && in_process_context(newstate))
+		current_task(&e->task);
+	send_event(e);
+}
+
+/* A retransmission of a socket that is watched already. */
+static __always_inline void retransmitted(struct sock *sk)
+{
+	__u64 addr = (__u64)sk;
+	struct promoted *p = bpf_map_lookup_elem(&old_generation, &addr);
+	struct event *e;
+
+	if (!p || p->cookie != sk->__sk_common.skc_cookie.counter)
+		return;
+	e = new_event(EVENT_RETRANSMIT);
+	if (!e)
+		return;
+	describe(e, sk);
+	e->cookie = p->cookie;
+	e->since_ns = p->since_ns;
+	e->old_state = p->state;
+	e->new_state = p->state;
+	send_event(e);
+}
+
+#endif

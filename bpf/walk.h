@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * A walk over the kernel's table of connections, all network namespaces in one
+ * go, without entering any of them: what no tracepoint told is found here. As
+ * the kernel's own lock-free look-up it runs under RCU and checks at the end of
+ * a chain (the "nulls" value) that it is still in the chain where it began.
+ */
+#ifndef TCPLIMBO_WALK_H
+#define TCPLIMBO_WALK_H
+
+#define BLOCK 32
+
+__u64 walk_heads[BLOCK] = {};
+/* States that are wanted; FIN_WAIT2 includes minisockets that stand in it. */
+__u32 walk_states = 0;
+/* Minisockets in TIME_WAIT proper are wanted. */
+__u32 walk_timewait = 0;
+
+/* Takes a socket that no tracepoint announced into the old generation. */
+static __always_inline void track(struct sock_values *v)
+{
+	struct promoted p = { .cookie = v->cookie, .state = v->state, .flags = v->flags };
+	struct promoted *old = bpf_map_lookup_elem(&old_generation, &v->sk);
+
+	if (!WATCHED(v->state))
+		return;
+	if (old) {
+		old->cookie = v->cookie;
+		old->state = v->state;
+	} else if (bpf_map_update_elem(&old_generation, &v->sk, &p, BPF_NOEXIST)) {
+		v->flags |= SOCK_UNTRACKED;
+	} else {
+		__sync_fetch_and_add(&promoted_count, 1);
+	}
+}
+
+/*
+ * Reads the socket that values[index] names into values[index]. A cookie that
+ * was given must still be its cookie.
+ */
+__noinline int read_value(__u32 index, __u32 tracking)
+{
+	struct sock_values *v = bpf_map_lookup_elem(&values, &index);
+	__u64 addr, cookie;
+
+	if (!v)
+		return 0;
+	addr = v->sk;
+	cookie = v->cookie;
+	read_sock(v, addr);
+	if (tracking && (!cookie || cookie == v->cookie))
+		track(v);
+	return 1;
+}
+
+static __always_inline bool walk_wants(struct sock_common *c)
+{
+	__u8 state = BPF_CORE_READ(c, skc_state);
+
+	if (state == TCP_TIME_WAIT) {
+		state = BPF_CORE_READ((struct inet_timewait_sock *)c, tw_substate);
+		return state == TCP_FIN_WAIT2 ? walk_states & (1U << TCP_FIN_WAIT2) :
+						walk_timewait != 0;
+	}
+	if (state == TCP_NEW_SYN_RECV || state > TCP_CLOSING)
+		return false;
+	return walk_states & (1U << state);
+}
+
+__noinline int walk_take(__u64 addr)
+{
+	__u32 index = walk.count;
+	struct sock_values *v = bpf_map_lookup_elem(&values, &index);
+
+	walk.visited++;
+	if (!walk_wants((struct sock_common *)addr))
+		return 1;
+	if (!v)
+		return 0;
+	read_sock(v, addr);
+	walk.count++;
+	return 1;
+}
+
+/* One chain, whole or not at all: 0 if values has no room left for it. */
+__noinline int walk_chain(__u64 node, __u32 bucket)
+{
+	__u32 count = walk.count;
+
+	for (int i = 0; i < CHAIN_MAX; i++) {
+		if (!node || (node & 1)) {
+			if (node >> 1 != bucket)
+				COUNT(chain_moved);
+			return 1;
+		}
+		if (!walk_take(node - bpf_core_field_offset(struct sock_common, skc_nulls_node))) {
+			walk.count = count;
+			return 0;
+		}
+		node = (__u64)BPF_CORE_READ((struct hlist_nulls_node *)node, next);
+	}
+	COUNT(chain_cut);
+	return 1;
+}
+
+/* Up to BLOCK buckets from the given one; how many were done. */
+__noinline int walk_block(__u32 bucket)
+{
+	struct inet_hashinfo *hashinfo = (struct inet_hashinfo *)walk.hashinfo;
+	__u32 size = bpf_core_type_size(struct inet_ehash_bucket);
+	void *ehash = BPF_CORE_READ(hashinfo, ehash);
+
+	if (size != sizeof(__u64))
+		return 0;
+	bpf_probe_read_kernel(walk_heads, sizeof(walk_heads), ehash + (__u64)bucket * size);
+	for (__u32 i = 0; i < BLOCK; i++) {
+		__u64 head = walk_heads[i];
+
+		if (bucket + i >= walk.buckets)
+			return i;
+		if (!(head & 1) && !walk_chain(head, bucket + i))
+			return i;
+	}
+	return BLOCK;
+}
+
+#endif

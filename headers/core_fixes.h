@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What moved between kernels: one accessor a change, with the change that made
+ * it necessary. Everything else may read the fields by the names of kernel.h.
+ */
+#ifndef TCPLIMBO_CORE_FIXES_H
+#define TCPLIMBO_CORE_FIXES_H
+
+/*
+ * bpf_get_socket_cookie() takes a struct sock in tracing programs since 5.12
+ * (c5dbb89fc2ac "bpf: Expose bpf_get_socket_cookie to tracing programs"). That
+ * cannot be asked for by the helper's number, which is older. 5.12 also brought
+ * BPF_FUNC_check_mtu to enum bpf_func_id, which can.
+ */
+enum bpf_func_id___v512 {
+	BPF_FUNC_check_mtu___v512 = 163,
+};
+
+static __always_inline bool core_cookie_helper(void)
+{
+	return bpf_core_enum_value_exists(enum bpf_func_id___v512, BPF_FUNC_check_mtu___v512);
+}
+
+/* 4f19cab76136 "bpf: Add a bpf_sock_from_file helper", 5.11 */
+static __always_inline bool core_sock_from_file_helper(void)
+{
+	return core_cookie_helper() &&
+	       bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_sock_from_file);
+}
+
+/*
+ * d1e5e6408b30 "tcp: Introduce optional per-netns ehash", 6.1: a namespace may
+ * have its own table of connections (net.ipv4.tcp_child_ehash_entries). Before,
+ * one serves them all, and the protocol names it (4461568aa4e5 cleared that).
+ */
+static __always_inline struct inet_hashinfo *core_hashinfo(struct net *net,
+							   struct inet_hashinfo *global)
+{
+	struct inet_hashinfo *own = NULL;
+
+	if (!bpf_core_field_exists(struct inet_hashinfo, pernet))
+		return global;
+	bpf_probe_read_kernel(&own, sizeof(own), &net->ipv4.tcp_death_row.hashinfo);
+	return own ? own : global;
+}
+
+/*
+ * The retransmission timer's end in jiffies. icsk_timeout went away when the
+ * timer itself took over its part (tcp: remove icsk->icsk_retransmit_timer's
+ * double book-keeping), seen gone in 6.18.
+ */
+static __always_inline unsigned long core_retransmit_expires(struct inet_connection_sock *icsk)
+{
+	unsigned long expires = 0;
+
+	if (bpf_core_field_exists(icsk->icsk_timeout))
+		bpf_probe_read_kernel(&expires, sizeof(expires), &icsk->icsk_timeout);
+	else
+		bpf_probe_read_kernel(&expires, sizeof(expires), &icsk->icsk_retransmit_timer.expires);
+	return expires;
+}
+
+/*
+ * How long the oldest unanswered segment has been waiting, in milliseconds, -1
+ * if none is: retrans_stamp, the moment the SYN was sent or retransmitting began,
+ * in the units of TCP's timestamps. Those are milliseconds of ktime_get_ns(),
+ * since 614e8316aa4c ("tcp: add support for usec resolution in TCP TS values",
+ * 6.7) microseconds on some routes.
+ */
+static __always_inline __s32 core_waiting_ms(struct tcp_sock *tp)
+{
+	__u32 stamp = BPF_CORE_READ(tp, retrans_stamp);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!stamp)
+		return -1;
+	if (bpf_core_field_exists(tp->tcp_usec_ts) && BPF_CORE_READ_BITFIELD_PROBED(tp, tcp_usec_ts))
+		return ((__u32)(now / 1000) - stamp) / 1000;
+	return (__u32)(now / 1000000) - stamp;
+}
+
+/*
+ * 8520e224f547 "bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode", 5.15:
+ * sock_cgroup_data.cgroup is always the cgroup v2; before, the word may hold
+ * other things, and then the cgroup is left unknown.
+ */
+static __always_inline __u64 core_sock_cgroup_id(struct sock *sk)
+{
+	struct kernfs_node *kn = NULL;
+	struct cgroup *cgrp = NULL;
+	__u64 id = 0;
+
+	if (!bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		return 0;
+	bpf_probe_read_kernel(&cgrp, sizeof(cgrp), &sk->sk_cgrp_data.cgroup);
+	if (!cgrp)
+		return 0;
+	bpf_probe_read_kernel(&kn, sizeof(kn), &cgrp->kn);
+	if (!kn)
+		return 0;
+	bpf_probe_read_kernel(&id, sizeof(id), &kn->id);
+	return id;
+}
+
+#endif

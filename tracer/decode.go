@@ -1,0 +1,181 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// The sizes that bpf/event.h gives; decode_test.go holds the decoders against
+// the generated types.
+const (
+	eventSize  = int(unsafe.Sizeof(limboEvent{}))
+	valuesSize = int(unsafe.Sizeof(limboSockValues{}))
+	holderSize = int(unsafe.Sizeof(limboHolder{}))
+)
+
+// decoder turns the kernel's bytes into flow types, field by field: a tenth of
+// the cost of encoding/binary's reflection, and no allocation.
+type decoder struct {
+	// hz is the kernel's tick rate, jiffies per second.
+	hz uint32
+	// comms interns thread names: few distinct ones, seen often.
+	comms map[[16]byte]string
+}
+
+// commsMax bounds the intern table; a host that names threads at random starts
+// it over rather than growing it.
+const commsMax = 4096
+
+func newDecoder(hz uint32) *decoder {
+	return &decoder{hz: hz, comms: make(map[[16]byte]string)}
+}
+
+func (d *decoder) comm(b []byte) string {
+	raw := [16]byte(b)
+	if s, ok := d.comms[raw]; ok {
+		return s
+	}
+	if len(d.comms) >= commsMax {
+		clear(d.comms)
+	}
+	n := 0
+	for n < len(raw) && raw[n] != 0 {
+		n++
+	}
+	s := string(raw[:n])
+	d.comms[raw] = s
+	return s
+}
+
+// task decodes a struct task_id.
+func (d *decoder) task(b []byte) flow.Task {
+	le := binary.LittleEndian
+	t := flow.Task{PID: le.Uint32(b), TID: le.Uint32(b[4:]), UID: le.Uint32(b[8:])}
+	if t.PID == 0 {
+		return flow.Task{}
+	}
+	t.Comm = d.comm(b[16:32])
+	return t
+}
+
+func addrPort(addr []byte, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(addr)).Unmap(), port)
+}
+
+// event decodes a struct event.
+func (d *decoder) event(b []byte, e *flow.Event) error {
+	if len(b) < eventSize {
+		return fmt.Errorf("decoding event: %d bytes, want %d", len(b), eventSize)
+	}
+	le := binary.LittleEndian
+	*e = flow.Event{
+		Time:      time.Duration(le.Uint64(b)),
+		Since:     time.Duration(le.Uint64(b[8:])),
+		Successor: le.Uint64(b[32:]),
+		Task:      d.task(b[72:]),
+		Err:       int32(le.Uint32(b[108:])),
+		SoftErr:   int32(le.Uint32(b[112:])),
+		Kind:      flow.EventKind(b[120]),
+		Old:       flow.State(b[121]),
+		New:       flow.State(b[122]),
+		TimeWait:  b[123]&uint8(limboSockFlagSOCK_TIMEWAIT) != 0,
+		Orphan:    b[123]&uint8(limboSockFlagSOCK_ORPHAN) != 0,
+		Untracked: b[123]&uint8(limboSockFlagSOCK_UNTRACKED) != 0,
+
+		Retransmits: b[124],
+	}
+	e.Addr = le.Uint64(b[16:])
+	e.Cookie = le.Uint64(b[24:])
+	e.NetNS = le.Uint32(b[104:])
+	// A promotion carries no addresses; a connection always has a peer port.
+	if peer := le.Uint16(b[118:]); peer != 0 || e.Kind != flow.EventPromoted {
+		e.Local = addrPort(b[40:56], le.Uint16(b[116:]))
+		e.Peer = addrPort(b[56:72], peer)
+	}
+	return nil
+}
+
+// jiffies turns a difference of the kernel's 32-bit stamps into a time. A
+// stamp that was never set gives a difference about as old as the boot.
+func (d *decoder) jiffies(n uint32) time.Duration {
+	return time.Duration(n) * time.Second / time.Duration(d.hz)
+}
+
+// values decodes a struct sock_values.
+func (d *decoder) values(b []byte, s *flow.Sock) error {
+	if len(b) < valuesSize {
+		return fmt.Errorf("decoding socket: %d bytes, want %d", len(b), valuesSize)
+	}
+	le := binary.LittleEndian
+	flags := limboSockFlag(b[77])
+	*s = flow.Sock{
+		Inode:       le.Uint64(b[24:]),
+		UID:         le.Uint32(b[68:]),
+		State:       flow.State(b[76]),
+		TimeWait:    flags&limboSockFlagSOCK_TIMEWAIT != 0,
+		Dead:        flags&limboSockFlagSOCK_ORPHAN != 0,
+		HasSocket:   flags&limboSockFlagSOCK_HAS_SOCKET != 0,
+		Keepalive:   flags&limboSockFlagSOCK_KEEPALIVE != 0,
+		Retransmits: b[78],
+		Backoff:     b[79],
+		ProbesOut:   b[80],
+		Pending:     b[81],
+		Shutdown:    b[82],
+		Err:         int32(le.Uint32(b[84:])),
+		SoftErr:     int32(le.Uint32(b[88:])),
+		SndUna:      le.Uint32(b[92:]),
+		SndNxt:      le.Uint32(b[96:]),
+		WriteSeq:    le.Uint32(b[100:]),
+		RcvNxt:      le.Uint32(b[104:]),
+		CopiedSeq:   le.Uint32(b[108:]),
+		SendWindow:  le.Uint32(b[112:]),
+		SRTT:        time.Duration(le.Uint32(b[116:])) * time.Microsecond,
+		RTO:         d.jiffies(le.Uint32(b[120:])),
+		LastReceive: d.jiffies(le.Uint32(b[124:])),
+		LastAck:     d.jiffies(le.Uint32(b[128:])),
+		LastSend:    d.jiffies(le.Uint32(b[132:])),
+		Expires:     -1,
+		AcceptQueue: le.Uint32(b[140:]),
+		AcceptLimit: le.Uint32(b[144:]),
+	}
+	s.Addr = le.Uint64(b)
+	s.Cookie = le.Uint64(b[8:])
+	s.CgroupID = le.Uint64(b[16:])
+	s.NetNS = le.Uint32(b[64:])
+	s.Local = addrPort(b[32:48], le.Uint16(b[72:]))
+	s.Peer = addrPort(b[48:64], le.Uint16(b[74:]))
+	s.Waiting = time.Duration(int32(le.Uint32(b[148:]))) * time.Millisecond
+	s.Untracked = flags&limboSockFlagSOCK_UNTRACKED != 0
+	if flags&limboSockFlagSOCK_CLIENT != 0 {
+		s.Role = flow.RoleClient
+	}
+	if flags&limboSockFlagSOCK_TIMER != 0 {
+		// A timer that is due but has not run yet is in the past.
+		s.Expires = time.Duration(max(0, int32(le.Uint32(b[136:])))) * time.Second / time.Duration(d.hz)
+	}
+	return nil
+}
+
+// holder decodes a struct holder.
+func (d *decoder) holder(b []byte, h *flow.Held) error {
+	if len(b) < holderSize {
+		return fmt.Errorf("decoding holder: %d bytes, want %d", len(b), holderSize)
+	}
+	le := binary.LittleEndian
+	*h = flow.Held{
+		Key:         flow.Key{Addr: le.Uint64(b), Cookie: le.Uint64(b[8:])},
+		Holder:      flow.Holder{Task: d.task(b[24:]), FD: le.Uint32(b[56:])},
+		NetNS:       le.Uint32(b[60:]),
+		AcceptQueue: le.Uint32(b[64:]),
+		AcceptLimit: le.Uint32(b[68:]),
+		Local:       addrPort(b[72:88], le.Uint16(b[88:])),
+		State:       flow.State(b[90]),
+	}
+	h.StartBoot = time.Duration(le.Uint64(b[16:]))
+	return nil
+}

@@ -1,0 +1,191 @@
+// Package tracer is the kernel side seen from Go: it loads and attaches the
+// programs, ages the young generation, reads events, sockets and holders, and
+// gives plain values of package flow. It is the only package that knows
+// cilium/ebpf, and it decides nothing.
+//
+// A Tracer is used by one goroutine; none of its methods may run beside another.
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+const youngSlotSize = int(unsafe.Sizeof(limboYoungSlot{}))
+
+// Tracer is the loaded kernel side.
+type Tracer struct {
+	opts    Options
+	cpus    int
+	objs    limboObjects
+	links   []link.Link
+	holders *link.Iter
+	reader  *ringbuf.Reader
+	record  ringbuf.Record
+	decode  *decoder
+
+	youngCPUs *ebpf.Memory
+	youngBuf  []byte
+	values    *ebpf.Memory
+	valuesBuf []byte
+	event     flow.Event
+	walkBuf   flow.Sock
+
+	hashinfo uint64
+	buckets  uint32
+	walkNext uint32
+}
+
+// Load verifies the programs and makes the maps; nothing is attached yet.
+// Errors wrap *ebpf.VerifierError where the kernel refused a program.
+func Load(opts Options) (*Tracer, error) {
+	// From 5.11 on maps are not charged to RLIMIT_MEMLOCK; where raising the
+	// limit is refused, loading tells whether it was needed.
+	_ = rlimit.RemoveMemlock()
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("counting CPUs: %w", err)
+	}
+	opts.setDefaults(cpus)
+	spec, err := loadSpec(opts, cpus)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tracer{opts: opts, cpus: cpus}
+	if err := spec.LoadAndAssign(&t.objs, nil); err != nil {
+		return nil, fmt.Errorf("loading BPF programs: %w", err)
+	}
+	if err := t.prepare(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// loadSpec returns the collection with the knobs set for opts.
+func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
+	spec, err := loadLimbo()
+	if err != nil {
+		return nil, fmt.Errorf("parsing BPF object: %w", err)
+	}
+	spec.Maps["events"].MaxEntries = opts.RingBytes
+	spec.Maps["old_generation"].MaxEntries = opts.MaxPromoted
+	spec.Maps["young_ring"].MaxEntries = opts.YoungSlots * uint32(cpus)
+	spec.Maps["young_cpus"].MaxEntries = uint32(cpus)
+	knobs := map[string]any{
+		"watch_states": uint32(opts.Watch),
+		"young_slots":  opts.YoungSlots,
+	}
+	if opts.Trace != nil {
+		opts.Trace.knobs(knobs, opts.RingBytes)
+	}
+	for name, value := range knobs {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	return spec, nil
+}
+
+func (tr *Trace) knobs(knobs map[string]any, ringBytes uint32) {
+	knobs["trace_all"] = true
+	knobs["wake_bytes"] = ringBytes / 8
+	knobs["trace_old_states"] = uint32(tr.Old)
+	knobs["trace_new_states"] = uint32(tr.New)
+	knobs["trace_port"] = tr.Port
+	knobs["trace_local_port"] = tr.LocalPort
+	knobs["trace_peer_port"] = tr.PeerPort
+	const inet, inet6 = 2, 10
+	switch {
+	case tr.IPv4Only:
+		knobs["trace_family"] = uint16(inet)
+	case tr.IPv6Only:
+		knobs["trace_family"] = uint16(inet6)
+	}
+	if tr.Net.IsValid() {
+		addr, mask := netAndMask(tr)
+		knobs["trace_net"], knobs["trace_mask"] = addr, mask
+	}
+}
+
+func netAndMask(tr *Trace) (addr, mask [16]uint8) {
+	ones := tr.Net.Bits()
+	if tr.Net.Addr().Is4() {
+		ones += 96
+	}
+	addr = tr.Net.Masked().Addr().As16()
+	for i := range ones {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return addr, mask
+}
+
+// prepare maps the shared memory and learns what the kernel does not announce.
+func (t *Tracer) prepare() error {
+	var err error
+	if t.youngCPUs, err = t.objs.YoungCpus.Memory(); err != nil {
+		return fmt.Errorf("mapping young_cpus: %w", err)
+	}
+	if t.values, err = t.objs.Values.Memory(); err != nil {
+		return fmt.Errorf("mapping values: %w", err)
+	}
+	t.youngBuf = make([]byte, t.cpus*int(unsafe.Sizeof(limboYoungCpu{})))
+	t.valuesBuf = make([]byte, valuesMax*valuesSize)
+	if t.reader, err = ringbuf.NewReader(t.objs.Events); err != nil {
+		return fmt.Errorf("opening ring buffer: %w", err)
+	}
+	return t.learn()
+}
+
+// Attach starts the tracepoint programs. From its return on no entry into a
+// watched state is missed; what existed before is found by Walk.
+func (t *Tracer) Attach() error {
+	if t.opts.Trace == nil || !t.opts.Trace.Retransmits {
+		if err := t.attach("inet_sock_set_state", t.objs.LimboSetState); err != nil {
+			return err
+		}
+	}
+	if t.opts.Trace == nil || !t.opts.Trace.NoRetransmits {
+		return t.attach("tcp_retransmit_skb", t.objs.LimboRetransmit)
+	}
+	return nil
+}
+
+func (t *Tracer) attach(name string, prog *ebpf.Program) error {
+	l, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
+	if err != nil {
+		return fmt.Errorf("attaching %s: %w", name, err)
+	}
+	t.links = append(t.links, l)
+	return nil
+}
+
+// Detach stops the tracepoint programs; what they sent can still be read.
+func (t *Tracer) Detach() error {
+	var errs []error
+	for _, l := range t.links {
+		errs = append(errs, l.Close())
+	}
+	t.links = nil
+	return errors.Join(errs...)
+}
+
+// Close detaches and frees everything, in the order links, reader, objects: no
+// program runs any more when what it writes to goes away.
+func (t *Tracer) Close() error {
+	errs := []error{t.Detach()}
+	if t.holders != nil {
+		errs = append(errs, t.holders.Close())
+	}
+	if t.reader != nil {
+		errs = append(errs, t.reader.Close())
+	}
+	return errors.Join(append(errs, t.objs.Close())...)
+}

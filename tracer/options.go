@@ -1,0 +1,77 @@
+package tracer
+
+import (
+	"math/bits"
+	"net/netip"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// Options say what the kernel side watches and how much memory it may take.
+type Options struct {
+	// Watch are the states whose entry is remembered; ignored under Trace.
+	Watch flow.StateSet
+	// RingBytes is the size of the ring buffer, a power of two and at least a
+	// page; 0 means DefaultRingBytes.
+	RingBytes uint32
+	// MaxPromoted is the limit of the old generation; 0 means DefaultMaxPromoted.
+	MaxPromoted uint32
+	// YoungSlots is the size of the young generation a CPU, a power of two;
+	// 0 means a size by the number of CPUs.
+	YoungSlots uint32
+	// Trace, if set, makes every transition an event.
+	Trace *Trace
+}
+
+// Trace selects the transitions that become events; zero values select all.
+type Trace struct {
+	Old, New                   flow.StateSet
+	Port, LocalPort, PeerPort  uint16
+	IPv4Only, IPv6Only         bool
+	Net                        netip.Prefix
+	NoRetransmits, Retransmits bool // Retransmits: nothing but those
+}
+
+const (
+	// DefaultRingBytes holds 26,000 events, more than a tick promotes on any
+	// host seen so far; a full ring costs a walk, not a socket.
+	DefaultRingBytes = 4 << 20
+	// TraceRingBytes holds half a second of 200,000 transitions a second.
+	TraceRingBytes = 32 << 20
+	// DefaultMaxPromoted costs 4 MiB of buckets; elements are allocated when
+	// sockets come.
+	DefaultMaxPromoted = 262144
+
+	// youngBudget bounds the young generation's memory on hosts with many
+	// CPUs, youngMost and youngLeast a CPU's share of it. A slot takes 96 bytes.
+	youngBudget = 16 << 20
+	youngMost   = 16384
+	youngLeast  = 512
+)
+
+func (o *Options) setDefaults(cpus int) {
+	if o.RingBytes == 0 {
+		o.RingBytes = DefaultRingBytes
+		if o.Trace != nil {
+			o.RingBytes = TraceRingBytes
+		}
+	}
+	if o.MaxPromoted == 0 {
+		o.MaxPromoted = DefaultMaxPromoted
+	}
+	if o.Trace != nil {
+		o.Watch = 0
+		o.YoungSlots = 1
+	}
+	if o.YoungSlots == 0 {
+		share := youngBudget / youngSlotSize / cpus
+		o.YoungSlots = uint32(min(max(floorPowerOfTwo(share), youngLeast), youngMost))
+	}
+}
+
+func floorPowerOfTwo(n int) int {
+	if n < 1 {
+		return 1
+	}
+	return 1 << (bits.Len(uint(n)) - 1)
+}

@@ -1,0 +1,75 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// Events calls fn for each event that waits in the ring buffer and returns
+// when there is none. The event is only valid during the call.
+func (t *Tracer) Events(fn func(*flow.Event)) error {
+	// A deadline in the past makes the reader return what is there.
+	return t.eventsUntil(time.Unix(1, 0), fn)
+}
+
+// Wait is like Events, but first waits until the kernel side says that enough
+// is there (only under Trace), Wake is called, or the deadline.
+func (t *Tracer) Wait(deadline time.Time, fn func(*flow.Event)) error {
+	return t.eventsUntil(deadline, fn)
+}
+
+// Wake makes a Wait in another goroutine return.
+func (t *Tracer) Wake() error {
+	if err := t.reader.Flush(); err != nil {
+		return fmt.Errorf("waking the ring buffer's reader: %w", err)
+	}
+	return nil
+}
+
+func (t *Tracer) eventsUntil(deadline time.Time, fn func(*flow.Event)) error {
+	t.reader.SetDeadline(deadline)
+	for {
+		err := t.reader.ReadInto(&t.record)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading ring buffer: %w", err)
+		}
+		if err := t.decode.event(t.record.RawSample, &t.event); err != nil {
+			return err
+		}
+		fn(&t.event)
+	}
+}
+
+// Stats returns the counters of the kernel side.
+func (t *Tracer) Stats() (flow.Stats, error) {
+	var c limboCounters
+	if err := t.objs.Counts.Get(&c); err != nil {
+		return flow.Stats{}, fmt.Errorf("reading counters: %w", err)
+	}
+	var tracked uint64
+	if err := t.objs.PromotedCount.Get(&tracked); err != nil {
+		return flow.Stats{}, fmt.Errorf("reading promoted_count: %w", err)
+	}
+	s := flow.Stats{
+		Promoted:     c.Promoted,
+		Stale:        c.PromotedStale,
+		YoungOverrun: c.YoungOverrun,
+		Nested:       c.Nested,
+		Tracked:      tracked,
+	}
+	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut
+	// Kernels before 5.12 do not count, because they do not miss any.
+	if info, err := t.objs.LimboSetState.Stats(); err == nil {
+		s.Recursion = info.RecursionMisses
+	}
+	return s, nil
+}

@@ -1,0 +1,160 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// valuesMax is VALUES of bpf/maps.h: sockets a run can read.
+const valuesMax = 512
+
+// Read reads the present values of sockets whose ID is known, in place. A
+// socket that is not there any more, or whose address serves another one now,
+// keeps its ID and gets Gone. With track, sockets in a watched state become
+// part of the old generation, so that their events are sent; those that find no
+// room there are marked Untracked.
+func (t *Tracer) Read(socks []*flow.Sock, track bool) error {
+	for len(socks) > 0 {
+		n := min(len(socks), valuesMax)
+		if err := t.readBatch(socks[:n], track); err != nil {
+			return err
+		}
+		socks = socks[n:]
+	}
+	return nil
+}
+
+func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
+	buf := t.valuesBuf[:len(socks)*valuesSize]
+	clear(buf)
+	for i, s := range socks {
+		binary.LittleEndian.PutUint64(buf[i*valuesSize:], s.Addr)
+		binary.LittleEndian.PutUint64(buf[i*valuesSize+8:], s.Cookie)
+	}
+	var tracking uint64
+	if track {
+		tracking = 1
+	}
+	if _, err := t.values.WriteAt(buf, 0); err != nil {
+		return fmt.Errorf("writing values: %w", err)
+	}
+	if _, err := t.run(t.objs.LimboRead, uint64(len(socks)), tracking); err != nil {
+		return fmt.Errorf("running limbo_read: %w", err)
+	}
+	if _, err := t.values.ReadAt(buf, 0); err != nil {
+		return fmt.Errorf("reading values: %w", err)
+	}
+	for i, s := range socks {
+		asked := s.ID
+		if err := t.decode.values(buf[i*valuesSize:], s); err != nil {
+			return err
+		}
+		if !sameSocket(asked, s.ID) {
+			*s = flow.Sock{ID: asked, Gone: true}
+		}
+	}
+	return nil
+}
+
+// sameSocket tells whether what was read is the socket that was meant. Without
+// a cookie (minisockets, and 5.10) ports and peer have to do; where nothing is
+// known yet, the caller has just been given the address.
+func sameSocket(asked, read flow.ID) bool {
+	if asked.Cookie != 0 {
+		return asked.Cookie == read.Cookie
+	}
+	if !asked.Peer.IsValid() {
+		return true
+	}
+	return asked.NetNS == read.NetNS && asked.Peer == read.Peer &&
+		(asked.Local == read.Local || asked.Local.Port() == 0)
+}
+
+// WalkStates are what a walk looks for.
+type WalkStates struct {
+	States flow.StateSet
+	// TimeWait includes minisockets in TIME_WAIT proper.
+	TimeWait bool
+}
+
+// Walk calls fn for every socket on the host, in any network namespace, that
+// is in one of the states. The socket is only valid during the call.
+func (t *Tracer) Walk(want WalkStates, fn func(*flow.Sock)) error {
+	t.walkNext = 0
+	for {
+		done, err := t.WalkSome(want, fn)
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+// WalkSome does one step of a walk, at most some 8,000 buckets or 512 sockets,
+// and reports whether the walk came to the table's end (the next call begins
+// anew).
+func (t *Tracer) WalkSome(want WalkStates, fn func(*flow.Sock)) (done bool, err error) {
+	if err := t.setWalk(want); err != nil {
+		return false, err
+	}
+	if _, err := t.run(t.objs.LimboWalk); err != nil {
+		return false, fmt.Errorf("running limbo_walk: %w", err)
+	}
+	var walk limboWalkState
+	if err := t.objs.Walk.Get(&walk); err != nil {
+		return false, fmt.Errorf("reading walk: %w", err)
+	}
+	if walk.Next == t.walkNext {
+		// Cannot be: a chain always fits into empty values.
+		return true, fmt.Errorf("walking connections: no progress at bucket %d", walk.Next)
+	}
+	t.walkNext = walk.Next
+	if walk.Next >= t.buckets {
+		t.walkNext, done = 0, true
+	}
+	buf := t.valuesBuf[:int(min(walk.Count, valuesMax))*valuesSize]
+	if _, err := t.values.ReadAt(buf, 0); err != nil {
+		return done, fmt.Errorf("reading values: %w", err)
+	}
+	for len(buf) > 0 {
+		if err := t.decode.values(buf, &t.walkBuf); err != nil {
+			return done, err
+		}
+		fn(&t.walkBuf)
+		buf = buf[valuesSize:]
+	}
+	return done, nil
+}
+
+func (t *Tracer) setWalk(want WalkStates) error {
+	var walk limboWalkState
+	if err := t.objs.Walk.Get(&walk); err != nil {
+		return fmt.Errorf("reading walk: %w", err)
+	}
+	walk.Next = t.walkNext
+	if err := t.objs.Walk.Set(walk); err != nil {
+		return fmt.Errorf("setting walk: %w", err)
+	}
+	if err := t.objs.WalkStates.Set(uint32(want.States)); err != nil {
+		return fmt.Errorf("setting walk_states: %w", err)
+	}
+	var timewait uint32
+	if want.TimeWait {
+		timewait = 1
+	}
+	if err := t.objs.WalkTimewait.Set(timewait); err != nil {
+		return fmt.Errorf("setting walk_timewait: %w", err)
+	}
+	return nil
+}
+
+// Opener returns who connected or closed a promoted socket, as captured in
+// process context; not known if the old generation does not hold the socket.
+func (t *Tracer) Opener(key flow.Key) flow.Task {
+	var p limboPromoted
+	if err := t.objs.OldGeneration.Lookup(key.Addr, &p); err != nil || p.Cookie != key.Cookie || p.Task.Pid == 0 {
+		return flow.Task{}
+	}
+	return flow.Task{PID: p.Task.Pid, TID: p.Task.Tid, UID: p.Task.Uid, Comm: t.decode.comm(p.Task.Comm[:])}
+}
