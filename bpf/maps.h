@@ -29,12 +29,12 @@ struct {
 } young_cpus SEC(".maps");
 
 /*
- * The old generation, by socket address. Memory is taken as sockets come, so
- * that a large limit costs a healthy host only the buckets.
+ * The old generation, by socket address. Preallocated: elements are wanted in
+ * bursts and in any context, where the kernel's allocator for BPF keeps only some
+ * dozens at hand (6.1 and later) or warns (before).
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1); /* set */
 	__type(key, __u64);
 	__type(value, struct promoted);

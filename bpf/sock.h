@@ -104,7 +104,7 @@ static __always_inline void read_times(struct sock_values *v, struct tcp_sock *t
 	v->pending = BPF_CORE_READ(icsk, icsk_pending);
 	v->waiting_ms = v->state == TCP_SYN_SENT || v->retransmits ? core_waiting_ms(tp) : -1;
 	if (v->pending) {
-		v->expires_jiffies = (__s32)(core_retransmit_expires(icsk) - now);
+		v->expires_jiffies = (__s32)(core_retransmit_expires((struct sock *)tp) - now);
 		v->flags |= SOCK_TIMER;
 	}
 }

@@ -45,12 +45,11 @@ static __always_inline __u64 successor_of(struct sock *sk, __u8 flags)
 			     c->skc_family == AF_INET ? c->skc_addrpair : 0);
 }
 
-/* The minisocket inherits what is known of its socket. */
+/* The minisocket inherits what is known of its socket, the cookie included. */
 static __always_inline void promote_successor(__u64 addr, const struct promoted *p)
 {
 	struct promoted next = *p;
 
-	next.cookie = 0;
 	next.flags |= SOCK_TIMEWAIT | SOCK_ORPHAN;
 	if (bpf_map_update_elem(&old_generation, &addr, &next, BPF_ANY))
 		COUNT(promoted_full);
@@ -58,20 +57,46 @@ static __always_inline void promote_successor(__u64 addr, const struct promoted 
 		__sync_fetch_and_add(&promoted_count, 1);
 }
 
-static __always_inline void leave(struct sock *sk, struct event *e, struct promoted *p, int oldstate,
-				  int newstate)
+/* Takes the socket out of the old generation; returns what lives on, or 0. */
+static __always_inline __u64 leave(struct sock *sk, struct promoted *p, int oldstate, int newstate)
 {
-	__u64 addr = (__u64)sk, successor = 0;
 	__u8 dead = sk->__sk_common.skc_flags & (1UL << SOCK_DEAD) ? SOCK_ORPHAN : 0;
+	__u64 addr = (__u64)sk, successor = 0;
 
 	if (oldstate == TCP_FIN_WAIT2 && newstate == TCP_CLOSE)
 		successor = successor_of(sk, dead);
 	if (successor)
 		promote_successor(successor, p);
-	if (e)
-		e->successor = successor;
 	bpf_map_delete_elem(&old_generation, &addr);
 	__sync_fetch_and_add(&promoted_count, -1);
+	return successor;
+}
+
+static __always_inline __u64 move_on(struct sock *sk, struct promoted *p, int oldstate, int newstate)
+{
+	if (!WATCHED(newstate))
+		return leave(sk, p, oldstate, newstate);
+	p->state = newstate;
+	p->since_ns = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+/* Is the entry about this socket, or about one that had its address before? */
+static __always_inline bool still_same(struct sock *sk, struct promoted *p)
+{
+	__u64 cookie = sk->__sk_common.skc_cookie.counter, addr = (__u64)sk;
+
+	if (p->cookie == cookie)
+		return true;
+	if (!p->cookie && !core_cookie_helper()) {
+		/* 5.10, 5.11: somebody asked for it meanwhile */
+		p->cookie = cookie;
+		return true;
+	}
+	COUNT(promoted_stale);
+	bpf_map_delete_elem(&old_generation, &addr);
+	__sync_fetch_and_add(&promoted_count, -1);
+	return false;
 }
 
 /* A socket of the old generation moves on; false if it is not one. */
@@ -81,36 +106,23 @@ static __always_inline bool follow(struct sock *sk, int oldstate, int newstate)
 	struct promoted *p = bpf_map_lookup_elem(&old_generation, &addr);
 	struct event *e;
 
-	if (!p)
+	if (!p || !still_same(sk, p))
 		return false;
-	if (p->cookie != sk->__sk_common.skc_cookie.counter) {
-		if (p->cookie || core_cookie_helper()) {
-			COUNT(promoted_stale);
-			bpf_map_delete_elem(&old_generation, &addr);
-			__sync_fetch_and_add(&promoted_count, -1);
-			return false;
-		}
-		p->cookie = sk->__sk_common.skc_cookie.counter;
-	}
 	if (in_process_context(newstate))
 		current_task(&p->task);
 	e = new_event(EVENT_TRANSITION);
-	if (e) {
-		describe(e, sk);
-		e->cookie = p->cookie;
-		e->since_ns = p->since_ns;
-		e->task = p->task;
-		e->old_state = oldstate;
-		e->new_state = newstate;
+	if (!e) {
+		move_on(sk, p, oldstate, newstate);
+		return true;
 	}
-	if (WATCHED(newstate)) {
-		p->state = newstate;
-		p->since_ns = bpf_ktime_get_boot_ns();
-	} else {
-		leave(sk, e, p, oldstate, newstate);
-	}
-	if (e)
-		send_event(e);
+	describe(e, sk);
+	e->cookie = p->cookie;
+	e->since_ns = p->since_ns;
+	e->task = p->task;
+	e->old_state = oldstate;
+	e->new_state = newstate;
+	e->successor = move_on(sk, p, oldstate, newstate);
+	send_event(e);
 	return true;
 }
 

@@ -49,7 +49,7 @@ __noinline int settle(__u32 index)
 	addr = find_timewait(s->net, s->hash, s->portpair, s->addrpair);
 	if (!addr)
 		return 0;
-	p.cookie = 0;
+	p.cookie = BPF_CORE_READ((struct sock_common *)addr, skc_cookie.counter);
 	p.state = TCP_FIN_WAIT2;
 	p.flags = SOCK_TIMEWAIT | SOCK_ORPHAN;
 	p.since_ns = timewait_since(addr, s->net, s->time_ns);

@@ -45,18 +45,21 @@ static __always_inline struct inet_hashinfo *core_hashinfo(struct net *net,
 }
 
 /*
- * The retransmission timer's end in jiffies. icsk_timeout went away when the
- * timer itself took over its part (tcp: remove icsk->icsk_retransmit_timer's
- * double book-keeping), seen gone in 6.18.
+ * The retransmission timer's end in jiffies. icsk_timeout, a copy of it, is gone
+ * in 6.18; the timer itself moved from inet_connection_sock to sock by 7.2 (both
+ * seen in the BTF of those kernels).
  */
-static __always_inline unsigned long core_retransmit_expires(struct inet_connection_sock *icsk)
+static __always_inline unsigned long core_retransmit_expires(struct sock *sk)
 {
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	unsigned long expires = 0;
 
 	if (bpf_core_field_exists(icsk->icsk_timeout))
 		bpf_probe_read_kernel(&expires, sizeof(expires), &icsk->icsk_timeout);
-	else
+	else if (bpf_core_field_exists(icsk->icsk_retransmit_timer))
 		bpf_probe_read_kernel(&expires, sizeof(expires), &icsk->icsk_retransmit_timer.expires);
+	else
+		bpf_probe_read_kernel(&expires, sizeof(expires), &sk->tcp_retransmit_timer.expires);
 	return expires;
 }
 

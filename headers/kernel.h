@@ -39,7 +39,6 @@ enum bpf_map_type {
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
-	BPF_F_NO_PREALLOC = 1,
 	BPF_F_MMAPABLE = 1024,
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
@@ -177,6 +176,10 @@ struct sock_common {
 	struct hlist_nulls_node skc_nulls_node;
 } KERNEL_TYPE;
 
+struct timer_list {
+	unsigned long expires;
+} KERNEL_TYPE;
+
 typedef struct {
 	unsigned int val;
 } kuid_t;
@@ -208,15 +211,12 @@ struct sock {
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;
+	struct timer_list tcp_retransmit_timer; /* from 6.19 on */
 } KERNEL_TYPE;
 
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
-} KERNEL_TYPE;
-
-struct timer_list {
-	unsigned long expires;
 } KERNEL_TYPE;
 
 /* include/net/inet_hashtables.h; fastreuse is -1 where connect chose the port */
@@ -228,7 +228,7 @@ struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	struct inet_bind_bucket *icsk_bind_hash;
 	unsigned long icsk_timeout; /* up to 6.17 */
-	struct timer_list icsk_retransmit_timer;
+	struct timer_list icsk_retransmit_timer; /* up to 6.18 */
 	__u32 icsk_rto;
 	__u8 icsk_retransmits;
 	__u8 icsk_pending;

@@ -38,9 +38,9 @@ const (
 	DefaultRingBytes = 4 << 20
 	// TraceRingBytes holds half a second of 200,000 transitions a second.
 	TraceRingBytes = 32 << 20
-	// DefaultMaxPromoted costs 4 MiB of buckets; elements are allocated when
-	// sockets come.
-	DefaultMaxPromoted = 262144
+	// DefaultMaxPromoted costs 8 MiB of kernel memory. Sockets beyond it are
+	// watched by reading them instead of by events.
+	DefaultMaxPromoted = 65536
 
 	// youngBudget bounds the young generation's memory on hosts with many
 	// CPUs, youngMost and youngLeast a CPU's share of it. A slot takes 96 bytes.
