@@ -10,6 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	RunChild()
 	os.Exit(m.Run())
 }
 
@@ -197,6 +198,7 @@ func TestLab(t *testing.T) {
 }
 
 func testLab(t *testing.T, how End, ns *Namespace, f Family) {
+	t.Parallel()
 	lab, err := NewLab(ns)
 	if err != nil {
 		t.Fatal(err)

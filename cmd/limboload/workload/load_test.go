@@ -1,0 +1,76 @@
+package workload
+
+import (
+	"context"
+	"testing"
+)
+
+func TestChurn(t *testing.T) {
+	needRoot(t) // for the namespace
+	ns := newNamespace(t)
+	for name, spec := range map[string]ChurnSpec{
+		"one":          {Connections: 1},
+		"none":         {},
+		"two threads":  {Connections: 12_001, Threads: 2},
+		"IPv6":         {Connections: 2000, Family: IPv6},
+		"mapped":       {Connections: 2000, Family: IPv4Mapped, Threads: 3},
+		"in the netns": {Connections: 2000, Threads: 2, NS: ns},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, err := Churn(context.Background(), spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.Connections != spec.Connections {
+				t.Errorf("%d connections, want %d", res.Connections, spec.Connections)
+			}
+			t.Logf("%d connections, %.0f a second", res.Connections, res.Rate())
+		})
+	}
+}
+
+func TestChurnStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	res, err := Churn(ctx, ChurnSpec{Connections: 1_000_000})
+	if err != nil || res.Connections != 0 {
+		t.Errorf("after the end of its context: %d connections, %v", res.Connections, err)
+	}
+	if _, err := Churn(ctx, ChurnSpec{Connections: -1}); err == nil {
+		t.Error("a negative number of connections was accepted")
+	}
+}
+
+func TestHold(t *testing.T) {
+	if _, err := RaiseFileLimit(4096); err != nil {
+		t.Fatal(err)
+	}
+	h, err := Hold(nil, IPv4, 500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	ports := make(map[uint16]bool)
+	for _, l := range h.lis {
+		ports[l.addr.Port()] = true
+	}
+	count := func() (n int) {
+		seen, err := Diag(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range seen {
+			if d.State == tcpEstablished && (ports[d.Local.Port()] || ports[d.Peer.Port()]) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(); n != 1000 {
+		t.Errorf("%d established ends, want 1000", n)
+	}
+	h.Close()
+	if n := count(); n != 0 {
+		t.Errorf("%d established ends after Close", n)
+	}
+}
