@@ -44,7 +44,6 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	want := Run{
 		SynSent: 3 * time.Second, FinWait2: 30 * time.Second, CloseWait: 30 * time.Second, Closing: time.Minute,
 		Output: OutputJSON, LogFileMaxSize: 100 << 20, MetricsAddr: "127.0.0.1:9890", Tick: 250 * time.Millisecond,
-		RingBytes: 2 << 20, MaxPromoted: 65536, YoungSlots: 32768,
 	}
 	if !equal(got, &want) {
 		t.Errorf("defaults\n got %+v\nwant %+v", *got, want)
@@ -189,10 +188,10 @@ func TestBadValues(t *testing.T) {
 		{"log-file-max-size", "big", `--log-file-max-size: "big" is not a size; allowed: 0 (never rotate) or at least 64KiB, such as 100MiB`},
 		{"log-file-max-size", "-1", `--log-file-max-size: "-1" is negative; allowed: 0 (never rotate) or at least 64KiB, such as 100MiB`},
 		{"log-file-max-size", "9999999999G", `--log-file-max-size: "9999999999G" is too large; allowed: 0 (never rotate) or at least 64KiB, such as 100MiB`},
-		{"ring-bytes", "5000", `--ring-bytes: "5000" does not fit; allowed: a power of two from 4096 to 268435456`},
-		{"ring-bytes", "0", `--ring-bytes: "0" does not fit; allowed: a power of two from 4096 to 268435456`},
-		{"young-slots", "x", `--young-slots: "x" is not a size; allowed: a power of two from 64 to 1048576`},
-		{"max-promoted", "0", `--max-promoted: "0" does not fit; allowed: a number from 1 to 4194304`},
+		{"ring-bytes", "5000", `--ring-bytes: "5000" does not fit; allowed: 0 (chosen) or a power of two from 4096 to 268435456`},
+		{"ring-bytes", "2048", `--ring-bytes: "2048" does not fit; allowed: 0 (chosen) or a power of two from 4096 to 268435456`},
+		{"young-slots", "x", `--young-slots: "x" is not a size; allowed: 0 (chosen) or a power of two from 64 to 1048576`},
+		{"max-promoted", "-1", `--max-promoted: "-1" does not fit; allowed: 0 (chosen) or a number up to 4194304`},
 		{"log-file", "a\x00b", `--log-file: "a\x00b" is not a path`},
 	}
 	for _, tt := range tests {

@@ -52,13 +52,11 @@ type Run struct {
 	// Duration is after how long to stop, 0 for never.
 	Duration time.Duration
 
-	// RingBytes is the size of the kernel's ring buffer, a power of two.
-	RingBytes int
-	// MaxPromoted is how many sockets the old generation holds.
-	MaxPromoted int
-	// YoungSlots is how many sockets each CPU's young ring holds, a power of
-	// two.
-	YoungSlots int
+	// RingBytes is the size of the kernel's ring buffer, MaxPromoted how many
+	// sockets the old generation holds and YoungSlots how many each CPU's young
+	// ring does; 0 leaves it to the tracer. The first and the last are powers
+	// of two.
+	RingBytes, MaxPromoted, YoungSlots int
 
 	sources map[string]Source
 }

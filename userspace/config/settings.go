@@ -138,20 +138,20 @@ func runningSettings() []Setting {
 func tuningSettings() []Setting {
 	return []Setting{
 		{
-			Name: "ring-bytes", Placeholder: "SIZE", Default: "2MiB", Group: groupTuning, Hidden: true,
-			Usage: "size of the kernel's ring buffer, a power of two",
+			Name: "ring-bytes", Placeholder: "SIZE", Default: "0", Group: groupTuning, Hidden: true,
+			Usage: "size of the kernel's ring buffer, a power of two; 0 chooses",
 			set: func(r *Run, v string) error {
 				return setPowerOfTwo(&r.RingBytes, v, minRingBytes, maxRingBytes)
 			},
 		},
 		{
-			Name: "max-promoted", Placeholder: "N", Default: "65536", Group: groupTuning, Hidden: true,
-			Usage: "how many sockets the kernel's old generation holds",
-			set:   func(r *Run, v string) error { return setCount(&r.MaxPromoted, v, 1, maxPromoted) },
+			Name: "max-promoted", Placeholder: "N", Default: "0", Group: groupTuning, Hidden: true,
+			Usage: "how many sockets the kernel's old generation holds; 0 chooses",
+			set:   func(r *Run, v string) error { return setCount(&r.MaxPromoted, v, maxPromoted) },
 		},
 		{
-			Name: "young-slots", Placeholder: "N", Default: "32768", Group: groupTuning, Hidden: true,
-			Usage: "how many sockets the young ring of each CPU holds, a power of two",
+			Name: "young-slots", Placeholder: "N", Default: "0", Group: groupTuning, Hidden: true,
+			Usage: "how many sockets the young ring of each CPU holds, a power of two; 0 chooses",
 			set: func(r *Run, v string) error {
 				return setPowerOfTwo(&r.YoungSlots, v, minYoungSlots, maxYoungSlots)
 			},

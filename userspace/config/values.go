@@ -122,20 +122,20 @@ const (
 
 func setPowerOfTwo(to *int, text string, low, high int64) error {
 	n, err := parseSize(text)
-	if err == nil && (n < low || n > high || n&(n-1) != 0) {
+	if err == nil && n != 0 && (n < low || n > high || n&(n-1) != 0) {
 		err = fmt.Errorf("%q does not fit", text)
 	}
 	if err != nil {
-		return fmt.Errorf("%w; allowed: a power of two from %d to %d", err, low, high)
+		return fmt.Errorf("%w; allowed: 0 (chosen) or a power of two from %d to %d", err, low, high)
 	}
 	*to = int(n)
 	return nil
 }
 
-func setCount(to *int, text string, low, high int64) error {
+func setCount(to *int, text string, high int64) error {
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < low || n > high {
-		return fmt.Errorf("%q does not fit; allowed: a number from %d to %d", clip(text), low, high)
+	if err != nil || n < 0 || n > high {
+		return fmt.Errorf("%q does not fit; allowed: 0 (chosen) or a number up to %d", clip(text), high)
 	}
 	*to = int(n)
 	return nil
