@@ -29,7 +29,10 @@ func (r *Report) WriteTable(w io.Writer, width int, color bool) error {
 	indent := statusWidth + 2 + names + 2
 	var b strings.Builder
 	for _, c := range r.Checks {
-		lines := wrap(c.text(), width-indent, width == 0)
+		lines := []string{c.text()}
+		if width > 0 {
+			lines = readable.Wrap(lines[0], max(width-indent, minText))
+		}
 		fmt.Fprintf(&b, "%s  %-*s  %s\n", paint(c.Status, statusWidth, color), names, c.Name, lines[0])
 		for _, line := range lines[1:] {
 			fmt.Fprintf(&b, "%*s%s\n", indent, "", line)
@@ -57,29 +60,6 @@ func paint(s Status, width int, color bool) string {
 	}
 	code := map[Status]string{OK: "32", Warn: "33", Fail: "1;31"}[s]
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
-
-// wrap breaks text between words into lines of at most width cells; a word that
-// is longer stands alone. unlimited makes one line of it.
-func wrap(text string, width int, unlimited bool) []string {
-	if unlimited {
-		return []string{text}
-	}
-	width = max(width, minText)
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		switch {
-		case line == "":
-			line = word
-		case readable.Width(line)+1+readable.Width(word) <= width:
-			line += " " + word
-		default:
-			lines = append(lines, line)
-			line = word
-		}
-	}
-	return append(lines, line)
 }
 
 // WriteJSON writes the report as one JSON object in one line.
