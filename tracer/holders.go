@@ -15,21 +15,11 @@ import (
 // wantedMax is the size of the wanted map: keys that one walk looks for.
 const wantedMax = 16384
 
-// Wanted says whose holders a walk over all descriptors looks for.
-type Wanted struct {
-	// Socks are addresses of sockets.
-	Socks []uint64
-	// Ports are local ports whose listeners are wanted.
-	Ports []uint16
-	// States, if not 0, wants every socket in one of them, whatever else is set.
-	States flow.StateSet
-}
-
 // Holders walks all descriptors of all processes that the agent's pid namespace
 // shows and calls fn for each that refers to a wanted socket. The value is only
 // valid during the call. The kernel makes one pass, so what fork, dup or
 // descriptor passing do meanwhile may or may not be seen.
-func (t *Tracer) Holders(want Wanted, fn func(*flow.Held)) error {
+func (t *Tracer) Holders(want flow.Wanted, fn func(*flow.Held)) error {
 	if t.holders == nil {
 		iter, err := link.AttachIter(link.IterOptions{Program: t.objs.LimboHolders})
 		if err != nil {

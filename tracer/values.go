@@ -3,6 +3,7 @@ package tracer
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
@@ -72,16 +73,9 @@ func sameSocket(asked, read flow.ID) bool {
 		(asked.Local == read.Local || asked.Local.Port() == 0)
 }
 
-// WalkStates are what a walk looks for.
-type WalkStates struct {
-	States flow.StateSet
-	// TimeWait includes minisockets in TIME_WAIT proper.
-	TimeWait bool
-}
-
 // Walk calls fn for every socket on the host, in any network namespace, that
 // is in one of the states. The socket is only valid during the call.
-func (t *Tracer) Walk(want WalkStates, fn func(*flow.Sock)) error {
+func (t *Tracer) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 	t.walkNext = 0
 	for {
 		done, err := t.WalkSome(want, fn)
@@ -94,7 +88,7 @@ func (t *Tracer) Walk(want WalkStates, fn func(*flow.Sock)) error {
 // WalkSome does one step of a walk, at most some 8,000 buckets or 512 sockets,
 // and reports whether the walk came to the table's end (the next call begins
 // anew).
-func (t *Tracer) WalkSome(want WalkStates, fn func(*flow.Sock)) (done bool, err error) {
+func (t *Tracer) WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (done bool, err error) {
 	if err := t.setWalk(want); err != nil {
 		return false, err
 	}
@@ -127,7 +121,7 @@ func (t *Tracer) WalkSome(want WalkStates, fn func(*flow.Sock)) (done bool, err 
 	return done, nil
 }
 
-func (t *Tracer) setWalk(want WalkStates) error {
+func (t *Tracer) setWalk(want flow.WalkStates) error {
 	var walk limboWalkState
 	if err := t.objs.Walk.Get(&walk); err != nil {
 		return fmt.Errorf("reading walk: %w", err)
@@ -149,12 +143,19 @@ func (t *Tracer) setWalk(want WalkStates) error {
 	return nil
 }
 
-// Opener returns who connected or closed a promoted socket, as captured in
-// process context; not known if the old generation does not hold the socket.
-func (t *Tracer) Opener(key flow.Key) flow.Task {
+// Recall returns what the old generation knows of a socket: who connected or
+// closed it, as captured in process context, and since when it has been in its
+// state (0 if it was there before the agent). False if it does not hold it.
+func (t *Tracer) Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool) {
 	var p limboPromoted
-	if err := t.objs.OldGeneration.Lookup(key.Addr, &p); err != nil || p.Cookie != key.Cookie || p.Task.Pid == 0 {
-		return flow.Task{}
+	if err := t.objs.OldGeneration.Lookup(key.Addr, &p); err != nil || p.Cookie != key.Cookie {
+		return flow.Task{}, 0, false
 	}
-	return flow.Task{PID: p.Task.Pid, TID: p.Task.Tid, UID: p.Task.Uid, Comm: t.decode.comm(p.Task.Comm[:])}
+	if p.Task.Pid != 0 {
+		opener = flow.Task{
+			PID: p.Task.Pid, TID: p.Task.Tid, UID: p.Task.Uid,
+			Comm: t.decode.comm(p.Task.Comm[:]),
+		}
+	}
+	return opener, time.Duration(p.SinceNs), true
 }

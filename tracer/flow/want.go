@@ -1,0 +1,19 @@
+package flow
+
+// WalkStates are what a walk over all connections looks for.
+type WalkStates struct {
+	States StateSet
+	// TimeWait includes minisockets in TIME_WAIT proper; those that stand in
+	// FIN_WAIT2 are part of that state.
+	TimeWait bool
+}
+
+// Wanted says whose holders a walk over all descriptors looks for.
+type Wanted struct {
+	// Socks are addresses of sockets.
+	Socks []uint64
+	// Ports are local ports whose listeners are wanted.
+	Ports []uint16
+	// States, if not 0, wants every socket in one of them, whatever else is set.
+	States StateSet
+}
