@@ -120,13 +120,14 @@ func TestSinks(t *testing.T) {
 	m := newTestMetrics()
 	m.AddSink("file", func() SinkStats { return SinkStats{Written: 1} })
 	m.AddSink("file", func() SinkStats {
-		return SinkStats{QueuedRecords: 2, QueuedBytes: 300, Written: 4, Dropped: 5, Errors: 6}
+		return SinkStats{Queued: 2, QueuedBytes: 300, Written: 4, DroppedFindings: 5, DroppedTransitions: 7, Errors: 6}
 	})
 	want(t, m, `
-# HELP tcplimbo_sink_dropped_records_total Records dropped because the queue was full.
+# HELP tcplimbo_sink_dropped_records_total Records dropped: the queue was full, or closed before they were written.
 # TYPE tcplimbo_sink_dropped_records_total counter
-tcplimbo_sink_dropped_records_total{sink="file"} 5
-# HELP tcplimbo_sink_errors_total Writes that went wrong.
+tcplimbo_sink_dropped_records_total{sink="file",type="finding"} 5
+tcplimbo_sink_dropped_records_total{sink="file",type="transition"} 7
+# HELP tcplimbo_sink_errors_total Attempts to write that went wrong.
 # TYPE tcplimbo_sink_errors_total counter
 tcplimbo_sink_errors_total{sink="file"} 6
 # HELP tcplimbo_sink_queued_bytes Bytes that wait to be written.

@@ -7,12 +7,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// SinkStats is what a sink has done since it started.
+// SinkStats is what a sink has done since it started. It has the fields of
+// sink.Stats, so that one converts to the other.
 type SinkStats struct {
-	// QueuedRecords and QueuedBytes wait now.
-	QueuedRecords, QueuedBytes int64
-	// Written, Dropped and Errors are totals: records, records, failed writes.
-	Written, Dropped, Errors uint64
+	// Queued records and QueuedBytes wait now.
+	Queued, QueuedBytes uint64
+	// Written, DroppedFindings and DroppedTransitions are totals in records.
+	Written                             uint64
+	DroppedFindings, DroppedTransitions uint64
+	// Errors counts failed attempts to write.
+	Errors uint64
 }
 
 // AddSink shows a sink's numbers; read is called at each scrape. A second sink
@@ -38,16 +42,16 @@ func (c *sinkCollector) add(name string, read func() SinkStats) {
 	c.sinks = append(c.sinks, sink{name, read})
 }
 
-func sinkDesc(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc("tcplimbo_sink_"+name, help, []string{"sink"}, nil)
+func sinkDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tcplimbo_sink_"+name, help, append([]string{"sink"}, labels...), nil)
 }
 
 var (
 	sinkQueuedRecords = sinkDesc("queued_records", "Records that wait to be written.")
 	sinkQueuedBytes   = sinkDesc("queued_bytes", "Bytes that wait to be written.")
 	sinkWritten       = sinkDesc("written_records_total", "Records written.")
-	sinkDropped       = sinkDesc("dropped_records_total", "Records dropped because the queue was full.")
-	sinkErrors        = sinkDesc("errors_total", "Writes that went wrong.")
+	sinkDropped       = sinkDesc("dropped_records_total", "Records dropped: the queue was full, or closed before they were written.", "type")
+	sinkErrors        = sinkDesc("errors_total", "Attempts to write that went wrong.")
 )
 
 func (c *sinkCollector) Describe(out chan<- *prometheus.Desc) {
@@ -62,16 +66,14 @@ func (c *sinkCollector) Collect(out chan<- prometheus.Metric) {
 	c.mu.Unlock()
 	for _, s := range sinks {
 		stats := s.read()
-		gauge := func(d *prometheus.Desc, v int64) {
-			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), s.name)
+		emit := func(d *prometheus.Desc, t prometheus.ValueType, v uint64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(d, t, float64(v), append([]string{s.name}, labels...)...)
 		}
-		total := func(d *prometheus.Desc, v uint64) {
-			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), s.name)
-		}
-		gauge(sinkQueuedRecords, stats.QueuedRecords)
-		gauge(sinkQueuedBytes, stats.QueuedBytes)
-		total(sinkWritten, stats.Written)
-		total(sinkDropped, stats.Dropped)
-		total(sinkErrors, stats.Errors)
+		emit(sinkQueuedRecords, prometheus.GaugeValue, stats.Queued)
+		emit(sinkQueuedBytes, prometheus.GaugeValue, stats.QueuedBytes)
+		emit(sinkWritten, prometheus.CounterValue, stats.Written)
+		emit(sinkDropped, prometheus.CounterValue, stats.DroppedFindings, "finding")
+		emit(sinkDropped, prometheus.CounterValue, stats.DroppedTransitions, "transition")
+		emit(sinkErrors, prometheus.CounterValue, stats.Errors)
 	}
 }
