@@ -37,7 +37,7 @@ func (h Host) capabilities() []Result {
 	return []Result{
 		needed("cap_bpf", effective, unix.CAP_BPF, "no program can be loaded"),
 		needed("cap_perfmon", effective, unix.CAP_PERFMON, "no program can be attached or read kernel memory"),
-		h.sysAdmin(effective),
+		unneeded("cap_sys_admin", effective, unix.CAP_SYS_ADMIN, "cap_bpf and cap_perfmon are enough"),
 		sysPtrace(effective),
 		unneeded("cap_net_admin", effective, unix.CAP_NET_ADMIN, "nothing here needs it"),
 		h.sysResource(effective),
@@ -61,16 +61,6 @@ func unneeded(name string, held capSet, capability uint, why string) Result {
 		return ok(name, "held; "+why)
 	}
 	return ok(name, "not held; "+why)
-}
-
-// sysAdmin is what setns(2) into another network namespace takes.
-func (h Host) sysAdmin(held capSet) Result {
-	const name = "cap_sys_admin"
-	if held.has(unix.CAP_SYS_ADMIN) {
-		return ok(name, "held")
-	}
-	return warn(name, "not held", "in other network namespaces, orphaned and unaccepted sockets that are older than "+
-		"the start are not listed; all others are", grant(name))
 }
 
 // sysPtrace is what reading another user's /proc/PID/exe takes

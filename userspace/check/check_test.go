@@ -74,7 +74,7 @@ func TestFindings(t *testing.T) {
 		{name: "no capabilities: perfmon", change: facts{"proc/self/status": status(noCaps)}, line: "cap_perfmon", want: Fail, found: "not held", exit: 77},
 		{name: "no capabilities: not tried", change: facts{"proc/self/status": status(noCaps)}, line: "programs", want: Warn, found: "not tried", exit: 77},
 		{name: "only sys_admin", change: facts{"proc/self/status": status("0000000000200000")}, line: "cap_bpf", want: OK, found: "not held; cap_sys_admin includes it"},
-		{name: "bpf and perfmon", change: facts{"proc/self/status": status("000000c000000000")}, line: "cap_sys_admin", want: Warn, found: "not held"},
+		{name: "bpf and perfmon", change: facts{"proc/self/status": status("000000c000000000")}, line: "cap_sys_admin", want: OK, found: "not held; cap_bpf and cap_perfmon are enough"},
 		{name: "bpf and perfmon: ptrace", change: facts{"proc/self/status": status("000000c000000000")}, line: "cap_sys_ptrace", want: Warn, found: "not held"},
 		{name: "no sys_resource", change: facts{"proc/self/status": status("000000c000000000")}, line: "cap_sys_resource", want: OK, found: "not held; not needed since Linux 5.11"},
 		{name: "no /proc", change: facts{"proc/self/status": "-"}, line: "capabilities", want: Warn, found: "/proc/self/status does not tell"},
