@@ -38,7 +38,7 @@ func (d *DiagSock) StateName() string { return stateNames[d.State] }
 // dumpTries bounds how often a dump that the kernel interrupted is repeated.
 const dumpTries = 20
 
-// Diag lists the TCP sockets of a namespace, listeners left out. It is an
+// Diag lists the TCP connections of a namespace, TIME_WAIT left out. It is an
 // independent witness: nothing of tcplimbo is involved.
 func Diag(ns *Namespace) (map[Tuple]DiagSock, error) {
 	ino, err := ns.Inode()
@@ -48,15 +48,16 @@ func Diag(ns *Namespace) (map[Tuple]DiagSock, error) {
 	out := make(map[Tuple]DiagSock)
 	err = ns.Do(func() error {
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			socks, err := dump(family)
+			msgs, err := dump(family)
 			if err != nil {
 				return err
 			}
-			for _, sk := range socks {
-				d := diagSock(ino, sk)
-				if d.Peer.Port() != 0 {
-					out[d.Tuple] = d
+			for _, b := range msgs {
+				d, err := diagSock(ino, b)
+				if err != nil {
+					return err
 				}
+				out[d.Tuple] = d
 			}
 		}
 		return nil
@@ -67,12 +68,22 @@ func Diag(ns *Namespace) (map[Tuple]DiagSock, error) {
 	return out, nil
 }
 
-func dump(family uint8) ([]*netlink.Socket, error) {
+// watched are the states Diag asks for: all that a connection can be stuck
+// in. Without the filter the dump would be mostly TIME_WAIT after a churn;
+// FIN_WAIT2 includes timewait minisockets in that substate
+// (net/ipv4/inet_diag.c, inet_diag_dump_icsk looks at tw_substate).
+const watched = 1<<tcpEstablished | 1<<tcpSynSent | 1<<tcpFinWait1 | 1<<tcpFinWait2 |
+	1<<tcpCloseWait | 1<<tcpLastAck | 1<<tcpClosing
+
+func dump(family uint8) ([][]byte, error) {
 	var err error
 	for range dumpTries {
-		var socks []*netlink.Socket
-		if socks, err = netlink.SocketDiagTCP(family); err == nil {
-			return socks, nil
+		req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
+		req.AddData(&diagRequest{family: family, states: watched})
+		var msgs [][]byte
+		msgs, err = req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+		if err == nil {
+			return msgs, nil
 		}
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
@@ -81,67 +92,66 @@ func dump(family uint8) ([]*netlink.Socket, error) {
 	return nil, err
 }
 
-func diagSock(netns uint64, s *netlink.Socket) DiagSock {
-	addr := func(ip []byte, port uint16) netip.AddrPort {
-		a, _ := netip.AddrFromSlice(ip)
-		return netip.AddrPortFrom(a.Unmap(), port)
+// diagMsgLen is the size of struct inet_diag_msg (linux/inet_diag.h).
+const diagMsgLen = 72
+
+func diagSock(netns uint64, b []byte) (DiagSock, error) {
+	if len(b) < diagMsgLen {
+		return DiagSock{}, fmt.Errorf("decoding inet_diag_msg: %d bytes, want %d", len(b), diagMsgLen)
+	}
+	word := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
+	addr := func(at, port int) netip.AddrPort {
+		a := netip.AddrFrom4([4]byte(b[at:]))
+		if b[0] == unix.AF_INET6 {
+			a = netip.AddrFrom16([16]byte(b[at:])).Unmap()
+		}
+		return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[port:]))
 	}
 	return DiagSock{
-		Tuple: Tuple{
-			NetNS: netns,
-			Local: addr(s.ID.Source, s.ID.SourcePort), Peer: addr(s.ID.Destination, s.ID.DestinationPort),
-		},
-		Family: s.Family, State: s.State, Inode: s.INode, UID: s.UID,
-		Cookie: uint64(s.ID.Cookie[1])<<32 | uint64(s.ID.Cookie[0]),
-		RQueue: s.RQueue, WQueue: s.WQueue, Retrans: s.Retrans,
-	}
+		Tuple:  Tuple{NetNS: netns, Local: addr(8, 4), Peer: addr(24, 6)},
+		Family: b[0], State: b[1], Retrans: b[3],
+		Cookie: uint64(word(48))<<32 | uint64(word(44)),
+		RQueue: word(56), WQueue: word(60), UID: word(64), Inode: word(68),
+	}, nil
 }
 
-// destroyRequest is struct inet_diag_req_v2 for SOCK_DESTROY. The library's
-// own SocketDestroy knows IPv4 only and takes no cookie.
-type destroyRequest struct {
-	family uint8
-	truth  *Truth
+// diagRequest is struct inet_diag_req_v2. The library's own requests know no
+// state filter, and its SocketDestroy no IPv6 and no cookie.
+type diagRequest struct {
+	family      uint8
+	states      uint32
+	local, peer netip.AddrPort
+	cookie      uint64
 }
 
 // Len returns the size of struct inet_diag_req_v2.
-func (r *destroyRequest) Len() int { return 56 }
+func (r *diagRequest) Len() int { return 56 }
 
 // Serialize returns the request as the kernel reads it.
-func (r *destroyRequest) Serialize() []byte {
+func (r *diagRequest) Serialize() []byte {
 	b := make([]byte, r.Len())
 	b[0], b[1] = r.family, unix.IPPROTO_TCP
-	binary.NativeEndian.PutUint32(b[4:], ^uint32(0)) // all states
-	binary.BigEndian.PutUint16(b[8:], r.truth.Local.Port())
-	binary.BigEndian.PutUint16(b[10:], r.truth.Peer.Port())
-	r.putAddr(b[12:], r.truth.Local.Addr())
-	r.putAddr(b[28:], r.truth.Peer.Addr())
-	binary.NativeEndian.PutUint32(b[48:], uint32(r.truth.Cookie))
-	binary.NativeEndian.PutUint32(b[52:], uint32(r.truth.Cookie>>32))
+	binary.NativeEndian.PutUint32(b[4:], r.states)
+	binary.BigEndian.PutUint16(b[8:], r.local.Port())
+	binary.BigEndian.PutUint16(b[10:], r.peer.Port())
+	copy(b[12:], r.local.Addr().AsSlice())
+	copy(b[28:], r.peer.Addr().AsSlice())
+	binary.NativeEndian.PutUint32(b[48:], uint32(r.cookie))
+	binary.NativeEndian.PutUint32(b[52:], uint32(r.cookie>>32))
 	return b
-}
-
-func (r *destroyRequest) putAddr(b []byte, a netip.Addr) {
-	if r.family == unix.AF_INET6 {
-		ip := a.As16()
-		copy(b, ip[:])
-		return
-	}
-	copy(b, a.AsSlice())
 }
 
 // destroy ends a socket as `ss -K` does. That it is gone already is success.
 func destroy(ns *Namespace, t *Truth) error {
 	err := ns.Do(func() error {
-		// An IPv4-mapped socket is found under AF_INET6 and, through the
-		// mapped addresses, under AF_INET (net/ipv4/inet_diag.c,
-		// inet_diag_find_one_icsk).
+		// The look-up of an IPv4 address finds IPv4-mapped sockets as well
+		// (net/ipv4/inet_diag.c, inet_diag_find_one_icsk).
 		family := uint8(unix.AF_INET)
 		if t.Local.Addr().Is6() {
 			family = unix.AF_INET6
 		}
 		req := nl.NewNetlinkRequest(nl.SOCK_DESTROY, unix.NLM_F_ACK)
-		req.AddData(&destroyRequest{family: family, truth: t})
+		req.AddData(&diagRequest{family: family, local: t.Local, peer: t.Peer, cookie: t.Cookie})
 		_, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
 		return err
 	})
