@@ -117,7 +117,7 @@ func (s *childServer) do(req request, fds []int) answer {
 	case "keep":
 		return answer{FDs: fds}
 	case "accept":
-		fd, _, err := unix.Accept4(req.FDs[0], unix.SOCK_CLOEXEC)
+		fd, err := accept(req.FDs[0])
 		return result(err, fd)
 	case "dup":
 		fd, err := Dup(req.FDs[0])

@@ -125,7 +125,7 @@ func (l *lane) connect(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("creating a TCP socket: %w", err)
 		}
-		if err := unix.Connect(fd, lis.family.sockaddr(lis.addr)); err != nil {
+		if err := again(func() error { return unix.Connect(fd, lis.family.sockaddr(lis.addr)) }); err != nil {
 			closeAll(fd)
 			return fmt.Errorf("connecting to %s: %w", lis.addr, err)
 		}
@@ -152,12 +152,12 @@ func (l *lane) accept() error {
 	defer runtime.UnlockOSThread()
 	buf := make([]byte, 16)
 	for i := range l.n {
-		fd, _, err := unix.Accept4(l.lis[i/perListener].fd, unix.SOCK_CLOEXEC)
+		fd, err := accept(l.lis[i/perListener].fd)
 		if err != nil && l.stop.Load() {
 			return nil // hangUp woke us
 		}
 		if err == nil {
-			_, err = unix.Read(fd, buf)
+			_, err = read(fd, buf)
 			closeAll(fd)
 		}
 		if err != nil {

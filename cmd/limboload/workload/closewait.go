@@ -102,7 +102,11 @@ func send(fd, n int) error {
 	if n == 0 {
 		return nil
 	}
-	if _, err := unix.Write(fd, bytes.Repeat([]byte("x"), n)); err != nil {
+	err := again(func() error {
+		_, err := unix.Write(fd, bytes.Repeat([]byte("x"), n))
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("sending %d bytes: %w", n, err)
 	}
 	return nil
@@ -116,7 +120,7 @@ func readAll(fd, n int, eof bool) error {
 		if got == n && !eof {
 			return nil
 		}
-		r, err := unix.Read(fd, buf)
+		r, err := read(fd, buf)
 		switch {
 		case err != nil:
 			return fmt.Errorf("reading what the peer sent: %w", err)
@@ -127,6 +131,14 @@ func readAll(fd, n int, eof bool) error {
 		}
 		got += r
 	}
+}
+
+func read(fd int, buf []byte) (n int, err error) {
+	err = again(func() error {
+		n, err = unix.Read(fd, buf)
+		return err
+	})
+	return n, err
 }
 
 // sendInterval is how often CloseWaitSending writes.

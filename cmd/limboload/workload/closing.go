@@ -170,7 +170,7 @@ func (s *Set) endClosing(sk *sock, how End) error {
 func drain(fd int) error {
 	buf := make([]byte, 64<<10)
 	for {
-		n, err := unix.Read(fd, buf)
+		n, err := read(fd, buf)
 		if err != nil {
 			return fmt.Errorf("draining the receive buffer: %w", err)
 		}

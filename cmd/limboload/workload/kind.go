@@ -160,6 +160,9 @@ func (s *Spec) setDefaults() error {
 	return s.check()
 }
 
+// Validate says what is wrong with a Spec before anything is made.
+func (s Spec) Validate() error { return s.setDefaults() }
+
 func (s *Spec) check() error {
 	switch {
 	case !slices.Contains(Kinds(), s.Kind):

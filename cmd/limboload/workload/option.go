@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -146,4 +147,16 @@ func takeFIN(fd int) error {
 		return fmt.Errorf("setting TCP_QUICKACK: %w", err)
 	}
 	return nil
+}
+
+// again repeats a call that a signal interrupted. The kernel restarts it by
+// itself except where a timeout is set (signal(7)), as it is on ours, and the
+// runtime sends itself signals all the time. A connect(2) that is called again
+// goes on waiting (net/ipv4/af_inet.c, __inet_stream_connect).
+func again(fn func() error) error {
+	for {
+		if err := fn(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }

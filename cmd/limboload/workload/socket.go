@@ -128,7 +128,7 @@ func (l *listener) dial() (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.Connect(fd, l.family.sockaddr(l.addr)); err != nil {
+	if err := again(func() error { return unix.Connect(fd, l.family.sockaddr(l.addr)) }); err != nil {
 		closeAll(fd)
 		return -1, fmt.Errorf("connecting to %s: %w", l.addr, err)
 	}
@@ -166,11 +166,19 @@ func errOrSuccess(err error) error {
 }
 
 func (l *listener) accept() (int, error) {
-	fd, _, err := unix.Accept4(l.fd, unix.SOCK_CLOEXEC)
+	fd, err := accept(l.fd)
 	if err != nil {
 		return -1, fmt.Errorf("accepting on %s: %w", l.addr, err)
 	}
 	return fd, nil
+}
+
+func accept(listener int) (fd int, err error) {
+	err = again(func() error {
+		fd, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC)
+		return err
+	})
+	return fd, err
 }
 
 // pair returns both ends of a new connection.
