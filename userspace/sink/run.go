@@ -1,0 +1,186 @@
+package sink
+
+import (
+	"bytes"
+	"errors"
+	"time"
+)
+
+const (
+	// aliveInterval is how often an idle sink looks whether somebody still
+	// reads. Without it "tcplimbo run | head -1" would run until the next
+	// finding.
+	aliveInterval = time.Second
+
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = 5 * time.Second
+	// closingBackoff keeps trying while Close waits.
+	closingBackoff = 100 * time.Millisecond
+)
+
+// run writes until the sink is closed and drained, or fails for good.
+func (s *Sink) run() {
+	defer close(s.done)
+	defer s.giveUp()
+	var buf []byte
+	for s.ctx.Err() == nil && s.Err() == nil {
+		class, batch, n, wait := s.next(buf[:0])
+		if n == 0 && wait == 0 {
+			break
+		}
+		if n == 0 {
+			s.sleep(wait)
+			continue
+		}
+		buf = batch
+		s.write(class, batch, n)
+	}
+	if err := s.w.Close(); err != nil {
+		s.report(err)
+	}
+}
+
+// next moves the records that are to be written now to buf: one finding, or a
+// batch of transitions. Without any it returns how long to wait, 0 for the end.
+func (s *Sink) next(buf []byte) (class Class, batch []byte, n int, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queues[Finding].records > 0 {
+		batch, n = s.queues[Finding].take(buf, 0)
+		return Finding, batch, n, 0
+	}
+	q := &s.queues[Transition]
+	if q.records == 0 {
+		if s.closing {
+			return 0, nil, 0, 0
+		}
+		return 0, nil, 0, aliveInterval
+	}
+	if left := s.opt.Linger - time.Since(s.first); left > 0 && q.bytes < s.batch && !s.closing {
+		return 0, nil, 0, left
+	}
+	batch, n = q.take(buf, s.batch)
+	return Transition, batch, n, 0
+}
+
+// sleep waits for something to do. A long wait is an idle one: then it looks
+// after the reader.
+func (s *Sink) sleep(wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-s.wake:
+	case <-s.closed:
+	case <-s.ctx.Done():
+	case <-timer.C:
+		if wait != aliveInterval {
+			return
+		}
+		if err := s.w.Alive(); err != nil {
+			s.report(err)
+			s.fail(err)
+		}
+	}
+}
+
+// write writes a batch of n records, however often it takes.
+func (s *Sink) write(class Class, batch []byte, n int) {
+	rest, backoff := batch, minBackoff
+	for {
+		m, err := s.w.Write(s.ctx, rest)
+		rest = rest[m:]
+		switch {
+		case err == nil:
+			s.recovered()
+		case s.ctx.Err() == nil:
+			s.report(err)
+		}
+		if len(rest) == 0 {
+			s.count(class, n, 0)
+			return
+		}
+		if m > 0 {
+			backoff = minBackoff
+		}
+		if errors.Is(err, ErrGone) || !s.backOff(backoff) {
+			whole := recordsIn(batch[:len(batch)-len(rest)], n)
+			s.count(class, whole, n-whole)
+			s.fail(err)
+			return
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// recordsIn counts the whole records in the written part of a batch of n. One
+// record may have several lines (console); several records have one each.
+func recordsIn(written []byte, n int) int {
+	if n == 1 {
+		return 0
+	}
+	return min(n, bytes.Count(written, []byte{'\n'}))
+}
+
+// backOff waits before the next attempt; false if there shall be none.
+func (s *Sink) backOff(d time.Duration) bool {
+	closed := s.closed
+	select {
+	case <-closed:
+		d, closed = min(d, closingBackoff), nil
+	default:
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-closed:
+	case <-s.ctx.Done():
+	}
+	return s.ctx.Err() == nil
+}
+
+func (s *Sink) count(class Class, written, dropped int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written += uint64(written)
+	s.dropped[class] += uint64(dropped)
+	s.abandoned += dropped
+}
+
+// report counts a failed attempt and tells the first of several.
+func (s *Sink) report(err error) {
+	s.mu.Lock()
+	first := s.lastErr == nil
+	s.errors++
+	s.lastErr = err
+	s.mu.Unlock()
+	if first {
+		s.opt.OnError(err)
+	}
+}
+
+// recovered tells that writing works again after it did not.
+func (s *Sink) recovered() {
+	s.mu.Lock()
+	was := s.lastErr != nil
+	s.lastErr = nil
+	s.mu.Unlock()
+	if was {
+		s.opt.OnRecovered()
+	}
+}
+
+// fail ends the sink if err is final. What waits is dropped.
+func (s *Sink) fail(err error) {
+	if !errors.Is(err, ErrGone) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure != nil {
+		return
+	}
+	s.failure = err
+	s.dropQueued()
+	close(s.gone)
+}
