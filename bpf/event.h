@@ -119,14 +119,14 @@ struct holder {
  * a reader compares and never resets.
  */
 struct counters {
-	__u64 ring_full;	/* an event found no room */
-	__u64 promoted_full;	/* the old generation took no more */
-	__u64 promoted;		/* sockets promoted */
-	__u64 promoted_stale;	/* an entry of a socket that was gone unseen */
-	__u64 young_overrun;	/* slots checked early because the ring came round */
-	__u64 nested;		/* transitions inside a transition, promoted at once */
-	__u64 chain_cut;	/* hash chains longer than a walk follows */
-	__u64 chain_moved;	/* walks that a concurrent change led astray */
+	__u64 ring_full;      /* an event found no room */
+	__u64 promoted_full;  /* the old generation took no more */
+	__u64 promoted;	      /* sockets promoted */
+	__u64 promoted_stale; /* an entry of a socket that was gone unseen */
+	__u64 young_overrun;  /* slots checked early because the ring came round */
+	__u64 nested;	      /* transitions inside a transition, promoted at once */
+	__u64 chain_cut;      /* hash chains longer than a walk follows */
+	__u64 chain_moved;    /* walks that a concurrent change led astray */
 };
 
 /* Where a walk of the connection table stands, and what this kernel is. */

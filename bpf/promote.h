@@ -48,12 +48,12 @@ static __always_inline void announce(__u64 addr, const struct promoted *p)
  * Two slots can lead to the same socket: FIN_WAIT1's knows who closed it,
  * FIN_WAIT2's knows when the state began. Keep the best of both.
  */
-static __always_inline void merge(__u64 addr, struct promoted *old, const struct promoted *new)
+static __always_inline void merge(__u64 addr, struct promoted *old, const struct promoted *next)
 {
 	if (!old->task.pid)
-		old->task = new->task;
-	if (new->state == old->state && new->since_ns > old->since_ns)
-		old->since_ns = new->since_ns;
+		old->task = next->task;
+	if (next->state == old->state && next->since_ns > old->since_ns)
+		old->since_ns = next->since_ns;
 	announce(addr, old);
 }
 

@@ -7,7 +7,7 @@
 #ifndef TCPLIMBO_SOCK_H
 #define TCPLIMBO_SOCK_H
 
-#define WATCHED(state) (watch_states & (1U << ((state) & 31)))
+#define WATCHED(state) (watch_states & (1U << (31 & (state))))
 
 static __always_inline void put_ipv4(__u8 to[16], __be32 addr)
 {

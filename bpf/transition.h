@@ -72,7 +72,8 @@ static __always_inline __u64 leave(struct sock *sk, struct promoted *p, int olds
 	return successor;
 }
 
-static __always_inline __u64 move_on(struct sock *sk, struct promoted *p, int oldstate, int newstate)
+static __always_inline __u64 move_on(struct sock *sk, struct promoted *p, int oldstate,
+				     int newstate)
 {
 	if (!WATCHED(newstate))
 		return leave(sk, p, oldstate, newstate);

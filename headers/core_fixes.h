@@ -57,7 +57,8 @@ static __always_inline unsigned long core_retransmit_expires(struct sock *sk)
 	if (bpf_core_field_exists(icsk->icsk_timeout))
 		bpf_probe_read_kernel(&expires, sizeof(expires), &icsk->icsk_timeout);
 	else if (bpf_core_field_exists(icsk->icsk_retransmit_timer))
-		bpf_probe_read_kernel(&expires, sizeof(expires), &icsk->icsk_retransmit_timer.expires);
+		bpf_probe_read_kernel(&expires, sizeof(expires),
+				      &icsk->icsk_retransmit_timer.expires);
 	else
 		bpf_probe_read_kernel(&expires, sizeof(expires), &sk->tcp_retransmit_timer.expires);
 	return expires;
@@ -77,7 +78,8 @@ static __always_inline __s32 core_waiting_ms(struct tcp_sock *tp)
 
 	if (!stamp)
 		return -1;
-	if (bpf_core_field_exists(tp->tcp_usec_ts) && BPF_CORE_READ_BITFIELD_PROBED(tp, tcp_usec_ts))
+	if (bpf_core_field_exists(tp->tcp_usec_ts) &&
+	    BPF_CORE_READ_BITFIELD_PROBED(tp, tcp_usec_ts))
 		return ((__u32)(now / 1000) - stamp) / 1000;
 	return (__u32)(now / 1000000) - stamp;
 }

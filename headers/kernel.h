@@ -227,7 +227,7 @@ struct inet_bind_bucket {
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	struct inet_bind_bucket *icsk_bind_hash;
-	unsigned long icsk_timeout; /* up to 6.17 */
+	unsigned long icsk_timeout;		 /* up to 6.17 */
 	struct timer_list icsk_retransmit_timer; /* up to 6.18 */
 	__u32 icsk_rto;
 	__u8 icsk_retransmits;
