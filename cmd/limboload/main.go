@@ -57,3 +57,18 @@ func run(args []string) int {
 
 // usageError is a mistake on the command line.
 type usageError struct{ error }
+
+func netnsFlag() cli.Flag {
+	return &cli.StringFlag{Name: "netns", Usage: "network namespace: a `NAME` of /run/netns, or new; the host's by default"}
+}
+
+func openNetns(c *cli.Context) (*workload.Namespace, error) {
+	switch name := c.String("netns"); name {
+	case "":
+		return nil, nil
+	case "new":
+		return workload.NewNamedNamespace()
+	default:
+		return workload.OpenNamespace(name)
+	}
+}

@@ -43,7 +43,7 @@ func stuckCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "kind", Usage: "`KIND`, repeatable: all, " + workload.Join(workload.Kinds())},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "`N` sockets of each kind and family"},
 			&cli.StringFlag{Name: "family", Value: "4", Usage: "4, 6, mapped (IPv4 on an IPv6 socket), both (4 and 6) or all"},
-			&cli.StringFlag{Name: "netns", Usage: "network namespace: a `NAME` of /run/netns, or new"},
+			netnsFlag(),
 			&cli.Float64Flag{Name: "rate", Usage: "sockets a second, 0 is as fast as possible"},
 			&cli.StringFlag{Name: "peers", Value: "gone", Usage: "the other ends: gone, held (stuck too), orphaned (stuck too, for a minute)"},
 			&cli.IntFlag{Name: "payload", Usage: "unread `BYTES` in the close-wait kinds"},
@@ -126,13 +126,7 @@ func specsOf(c *cli.Context) ([]workload.Spec, error) {
 
 // place opens the namespace and the silent network.
 func (l *stuckLoad) place(c *cli.Context) (err error) {
-	switch name := c.String("netns"); name {
-	case "":
-	case "new":
-		l.ns, err = workload.NewNamedNamespace()
-	default:
-		l.ns, err = workload.OpenNamespace(name)
-	}
+	l.ns, err = openNetns(c)
 	if err == nil && c.Bool("silent-net") {
 		l.lab, err = workload.NewLab(l.ns)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,9 @@ func Churn(ctx context.Context, spec ChurnSpec) (ChurnResult, error) {
 	}
 	if spec.Connections < 0 || spec.Threads < 0 {
 		return ChurnResult{}, fmt.Errorf("churning %d connections with %d threads: want positive numbers", spec.Connections, spec.Threads)
+	}
+	if !slices.Contains(Families(), spec.Family) {
+		return ChurnResult{}, fmt.Errorf("unknown family %q, want one of %s", spec.Family, Join(Families()))
 	}
 	lanes, err := openLanes(spec)
 	if err != nil {

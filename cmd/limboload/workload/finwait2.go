@@ -2,6 +2,10 @@ package workload
 
 import (
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,6 +71,53 @@ func (s *Set) ours() verdict {
 		return halfClosed
 	}
 	return orphaned
+}
+
+// timewaitRoom waits until the namespace can keep n more minisockets. A full
+// table makes the kernel drop an orphan at once where it should wait in
+// FIN_WAIT2 (net/ipv4/tcp_minisocks.c, tcp_time_wait), and a churn of another
+// program fills it for a minute.
+func timewaitRoom(ns *Namespace, n int) error {
+	return ns.Do(func() error {
+		limit, err := readInt("/proc/sys/net/ipv4/tcp_max_tw_buckets")
+		if err != nil {
+			return err
+		}
+		deadline := time.Now().Add(endTimeout)
+		for {
+			used, err := timewaits()
+			if err != nil || used+n <= limit {
+				return err
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("making %d orphans: the table of %d timewait sockets is full", n, limit)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+}
+
+// timewaits returns how many timewait sockets the thread's namespace has.
+func timewaits() (int, error) {
+	b, err := os.ReadFile("/proc/thread-self/net/sockstat")
+	if err != nil {
+		return 0, fmt.Errorf("counting timewait sockets: %w", err)
+	}
+	fields := strings.Fields(string(b))
+	for i, f := range fields {
+		if f == "tw" && i+1 < len(fields) {
+			return strconv.Atoi(fields[i+1])
+		}
+	}
+	return 0, fmt.Errorf("counting timewait sockets: no tw in %q", b)
+}
+
+func readInt(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("reading a sysctl: %w", err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
 }
 
 // endFinWait2 ends sockets in FIN_WAIT2.

@@ -47,6 +47,11 @@ func (s *Set) make() error {
 	if err := s.listen(); err != nil {
 		return err
 	}
+	if s.spec.Kind == FinWait2Orphaned || s.spec.Peers == PeersOrphaned {
+		if err := timewaitRoom(s.spec.NS, s.spec.Count); err != nil {
+			return err
+		}
+	}
 	start := time.Now()
 	for i := range s.spec.Count {
 		if s.spec.Rate > 0 {

@@ -159,6 +159,7 @@ func TestEverythingIsRemoved(t *testing.T) {
 
 func TestEnds(t *testing.T) {
 	needRoot(t)
+	ns := newNamespace(t)
 	for _, k := range Kinds() {
 		for _, how := range Ends(k) {
 			if how == EndUnreachable {
@@ -171,7 +172,7 @@ func TestEnds(t *testing.T) {
 					if k == CloseWaitUnaccepted {
 						peers = PeersGone
 					}
-					s := makeSet(t, Spec{Kind: k, Family: f, Count: 2, Peers: peers, SynRetries: 1, OrphanSeconds: 2})
+					s := makeSet(t, Spec{Kind: k, Family: f, Count: 2, Peers: peers, SynRetries: 1, OrphanSeconds: 2, NS: ns})
 					if err := s.End(how); err != nil {
 						t.Fatal(err)
 					}
