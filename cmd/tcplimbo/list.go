@@ -1,0 +1,102 @@
+package main
+
+import (
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// listInput is what `list` was asked for. Zero values select everything.
+type listInput struct {
+	Stdout   io.Writer
+	Terminal terminal
+
+	JSON bool
+	// Wide shows everything, however long the lines get.
+	Wide     bool
+	NoHeader bool
+
+	// All is set for every TCP socket, healthy ones included.
+	All    bool
+	States flow.StateSet
+	// OlderThan is how long a socket must have been in its state.
+	OlderThan time.Duration
+	PID       uint32
+	// NetNS is the inode number of a network namespace.
+	NetNS uint32
+	// Port is a local or peer port.
+	Port uint16
+}
+
+func (w *world) listCommand() *command {
+	return &command{
+		name: "list", usage: "list every socket in limbo right now, with age and owner",
+		description: "It needs no daemon and also finds sockets that are older than itself, in all network namespaces, " +
+			"oldest first.",
+		flags: []flagSpec{
+			{
+				name: "output", short: "o", placeholder: "FORM", def: formTable, values: []string{formTable, formJSON},
+				usage: "table or json (one object per line)",
+			},
+			{
+				name: "state", placeholder: "STATE", repeat: true, values: stateWords(),
+				usage: "only sockets in this state, such as close_wait or CLOSE-WAIT; may be repeated",
+			},
+			{name: "older-than", placeholder: "DURATION", usage: "only sockets at least this long in their state"},
+			{name: "pid", placeholder: "PID", usage: "only sockets that this process holds"},
+			{
+				name: "netns", placeholder: "NETNS",
+				usage: "only this network namespace: its inode number, its name in /run/netns, or a path",
+			},
+			{name: "port", placeholder: "PORT", usage: "only sockets with this local or peer port"},
+			{name: "all", short: "a", usage: "every TCP socket, not only those in limbo"},
+			{name: "no-header", short: "H", usage: "leave out the table's head"},
+			{name: "wide", short: "w", usage: "show everything, however long the lines get"},
+		},
+		examples: []example{
+			{"sudo tcplimbo list", "what is stuck, oldest first"},
+			{"sudo tcplimbo list --state close-wait --older-than 5m", "forgotten connections"},
+			{"sudo tcplimbo list --netns /proc/4711/ns/net", "in the network namespace of a container's process"},
+			{"sudo tcplimbo list -o json | jq -r '.[\"process.executable.name\"]' | sort | uniq -c", "who holds them"},
+		},
+		run: w.list,
+	}
+}
+
+func (w *world) list(c *cli.Context) error {
+	in, err := parseList(c)
+	if err != nil {
+		return err
+	}
+	if err := w.host.Preflight(); err != nil {
+		return err
+	}
+	in.Stdout, in.Terminal = c.App.Writer, w.stdoutTerminal
+	return w.listSockets(c.Context, in)
+}
+
+func parseList(c *cli.Context) (*listInput, error) {
+	in := &listInput{Wide: c.Bool("wide"), NoHeader: c.Bool("no-header"), All: c.Bool("all")}
+	form, err := oneOf(c, "output", formTable, formJSON)
+	if err != nil {
+		return nil, err
+	}
+	in.JSON = form == formJSON
+	if in.States, err = states(c, "state"); err != nil {
+		return nil, err
+	}
+	if in.OlderThan, err = duration(c, "older-than", "0 or more, such as 5m"); err != nil {
+		return nil, err
+	}
+	if in.PID, err = pid(c); err != nil {
+		return nil, err
+	}
+	if in.NetNS, err = netNS(c); err != nil {
+		return nil, err
+	}
+	in.Port, err = port(c, "port")
+	return in, err
+}

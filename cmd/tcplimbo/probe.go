@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tcplimbo/tcplimbo/tracer"
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// kernelProbe tries the programs for `check`. It makes the smallest maps and
+// frees all of it again.
+type kernelProbe struct{}
+
+// LoadPrograms implements check.Kernel.
+func (kernelProbe) LoadPrograms(context.Context) error {
+	return withTracer(func(t *tracer.Tracer) error { return t.Attach() })
+}
+
+// OpenIterators implements check.Kernel.
+func (kernelProbe) OpenIterators(context.Context) error {
+	return withTracer(func(t *tracer.Tracer) error {
+		closeWait := flow.StateCloseWait.Bit()
+		err := t.Walk(flow.WalkStates{States: closeWait}, func(*flow.Sock) {})
+		return errors.Join(err, t.Holders(flow.Wanted{States: closeWait}, func(*flow.Held) {}))
+	})
+}
+
+func withTracer(try func(*tracer.Tracer) error) error {
+	t, err := tracer.Load(tracer.Options{Watch: flow.StateCloseWait.Bit(), RingBytes: 4096, MaxPromoted: 64, YoungSlots: 64})
+	if err != nil {
+		return err
+	}
+	return errors.Join(try(t), t.Close())
+}

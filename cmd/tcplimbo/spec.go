@@ -1,0 +1,131 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// command describes one command. The parser, the help, the manual page and the
+// shell completions are all made from it, so they cannot differ.
+type command struct {
+	name string
+	// usage is one line; description is the paragraph below it.
+	usage, description string
+	// args shows the arguments in the synopsis and argValues lists what they
+	// can be; without args any argument is an error.
+	args      string
+	argValues []string
+	flags     []flagSpec
+	examples  []example
+	hidden    bool
+	// raw hands all arguments to run without looking for flags.
+	raw bool
+	run func(*cli.Context) error
+}
+
+type example struct{ line, does string }
+
+// flagSpec describes one flag.
+type flagSpec struct {
+	name, short string
+	// placeholder names the value; a flag without one is a switch.
+	placeholder string
+	// def is the default as one would write it, "" for none.
+	def   string
+	usage string
+	// group is the heading in the help.
+	group string
+	// values are all possible values, if they can be listed.
+	values []string
+	// file says that the value is a path.
+	file bool
+	// repeat allows the flag several times and comma-separated values.
+	repeat bool
+	hidden bool
+}
+
+const defaultGroup = "Flags"
+
+func (f *flagSpec) isSwitch() bool { return f.placeholder == "" }
+
+func (f *flagSpec) heading() string {
+	if f.group == "" {
+		return defaultGroup
+	}
+	return f.group
+}
+
+// dashed is the flag as one would type it.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// toCLI makes the parser's form. All values are strings to it: the commands
+// parse them, so that each error says what is allowed.
+func (f *flagSpec) toCLI() cli.Flag {
+	var aliases []string
+	if f.short != "" {
+		aliases = []string{f.short}
+	}
+	switch {
+	case f.isSwitch():
+		return &cli.BoolFlag{Name: f.name, Aliases: aliases, Usage: f.usage, Hidden: f.hidden}
+	case f.repeat:
+		return &cli.StringSliceFlag{Name: f.name, Aliases: aliases, Usage: f.usage, Hidden: f.hidden}
+	default:
+		return &cli.StringFlag{Name: f.name, Aliases: aliases, Usage: f.usage, Hidden: f.hidden, Value: f.def}
+	}
+}
+
+func (c *command) toCLI() *cli.Command {
+	flags := make([]cli.Flag, len(c.flags))
+	for i := range c.flags {
+		flags[i] = c.flags[i].toCLI()
+	}
+	return &cli.Command{
+		Name:               c.name,
+		Usage:              c.usage,
+		Flags:              flags,
+		Hidden:             c.hidden,
+		SkipFlagParsing:    c.raw,
+		HideHelpCommand:    true,
+		CustomHelpTemplate: asTemplate(c.help()),
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return c.usageError(err)
+		},
+		Action: func(ctx *cli.Context) error {
+			if c.args == "" && ctx.Args().Present() {
+				return usageError("unexpected argument %q; %q takes flags only", ctx.Args().First(), "tcplimbo "+c.name)
+			}
+			return c.run(ctx)
+		},
+	}
+}
+
+// asTemplate makes text that the parser's template engine prints as it is.
+func asTemplate(text string) string {
+	return strings.ReplaceAll(text, "{{", `{{"{{"}}`)
+}
+
+func (c *command) flag(name string) *flagSpec {
+	i := slices.IndexFunc(c.flags, func(f flagSpec) bool { return f.name == name || f.short == name && name != "" })
+	if i < 0 {
+		return nil
+	}
+	return &c.flags[i]
+}
+
+func (c *command) flagNames() []string {
+	names := []string{"help"}
+	for i := range c.flags {
+		if !c.flags[i].hidden {
+			names = append(names, c.flags[i].name)
+		}
+	}
+	return names
+}
