@@ -1,0 +1,230 @@
+// Package agent joins the kernel side, the verdicts and the sinks: one loop on
+// one goroutine reads, decides and hands on. It is made of interfaces, so that
+// it can be tested without a kernel.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/detect"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/owner"
+)
+
+// Kernel is the kernel side. Its methods are called from one goroutine.
+type Kernel interface {
+	owner.Source
+	// Age promotes sockets that entered their state before the given time.
+	Age(before time.Duration, flush func() error) error
+	Events(fn func(*flow.Event)) error
+	Read(socks []*flow.Sock, track bool) error
+	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
+	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
+	Stats() (flow.Stats, error)
+}
+
+// Output takes what the agent says.
+type Output interface {
+	Finding(f *finding.Finding)
+	Loss(l *finding.Loss)
+}
+
+// Meter is told what the agent does, for metrics.
+type Meter interface {
+	Opened(k finding.Kind, r finding.Reason)
+	Changed(k finding.Kind, from, to finding.Reason)
+	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration)
+	Lost(stage string, n uint64)
+	Events(kind string, n uint64)
+	Delay(d time.Duration)
+	// Beat says that the loop is alive.
+	Beat()
+}
+
+// Config is what an Agent needs.
+type Config struct {
+	Threshold [finding.KindCount]time.Duration
+	Tick      time.Duration
+	// BootID makes finding ids unique across hosts and boots.
+	BootID string
+	// ProcRoot is where the proc file system is mounted.
+	ProcRoot string
+	// BootTime is the clock of events and ages, Now the wall clock.
+	BootTime func() time.Duration
+	Now      func() time.Time
+	// Ready is called once, when the first snapshot is done.
+	Ready func()
+}
+
+// Agent is the daemon's loop.
+type Agent struct {
+	cfg    Config
+	kernel Kernel
+	out    Output
+	meter  Meter
+	log    zerolog.Logger
+
+	detector *detect.Detector
+	owners   *owner.Resolver
+	states   flow.StateSet
+	started  time.Duration
+
+	losses  losses
+	survey  survey
+	nextAge time.Duration
+	queries []owner.Query
+	pending []*detect.Verdict
+	again   []*flow.Sock
+	found   []*flow.Sock
+	record  finding.Finding
+	open    map[string]opened
+	onEvent func(*flow.Event)
+	events  [flow.EventKindCount]uint64
+}
+
+// New returns an Agent on an attached kernel side.
+func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger) *Agent {
+	a := &Agent{
+		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
+		owners: owner.New(kernel, cfg.ProcRoot),
+		states: States(cfg.Threshold),
+		open:   make(map[string]opened),
+	}
+	a.detector = detect.New(detect.Config{
+		Threshold: cfg.Threshold,
+		Tick:      cfg.Tick,
+		NewID:     newID(cfg.BootID),
+	})
+	a.onEvent = func(e *flow.Event) {
+		if e.Kind < flow.EventKindCount {
+			a.events[e.Kind]++
+		}
+		a.detector.Event(e)
+	}
+	return a
+}
+
+// States are the states that have to be watched for these thresholds. FIN_WAIT1
+// is the way to FIN_WAIT2 and knows who went it.
+func States(threshold [finding.KindCount]time.Duration) flow.StateSet {
+	var set flow.StateSet
+	for s := flow.StateUnknown; s < flow.StateMax; s++ {
+		if k := finding.KindOf(s); k != finding.KindNone && threshold[k] > 0 {
+			set |= s.Bit()
+		}
+	}
+	if threshold[finding.FinWait2Dangling] > 0 {
+		set |= flow.StateFinWait1.Bit()
+	}
+	return set &^ flow.StateEstablished.Bit()
+}
+
+// wakeStep rounds deadlines up, so that many sockets that fall due one after
+// the other share a look at their values and holders.
+const wakeStep = 40 * time.Millisecond
+
+// Run works until ctx is done. What is known then is written before it returns.
+func (a *Agent) Run(ctx context.Context) error {
+	a.started = a.cfg.BootTime()
+	a.nextAge = a.started + a.cfg.Tick
+	if err := a.resync(a.started); err != nil {
+		return err
+	}
+	a.cfg.Ready()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return a.last()
+		case <-timer.C:
+		}
+		if err := a.step(a.cfg.BootTime()); err != nil {
+			return err
+		}
+		timer.Reset(a.sleep())
+	}
+}
+
+// sleep returns how long until there is something to do.
+func (a *Agent) sleep() time.Duration {
+	now := a.cfg.BootTime()
+	wake := a.nextAge
+	if due, ok := a.detector.Next(); ok {
+		wake = min(wake, max(due, now)+wakeStep)
+	}
+	return max(0, wake-now)
+}
+
+// last takes what the kernel side still has to tell.
+func (a *Agent) last() error {
+	if err := a.kernel.Events(a.onEvent); err != nil {
+		return err
+	}
+	return a.speak()
+}
+
+func (a *Agent) step(now time.Duration) error {
+	if now >= a.nextAge {
+		if err := a.tick(now); err != nil {
+			return err
+		}
+	}
+	if err := a.kernel.Events(a.onEvent); err != nil {
+		return err
+	}
+	if err := a.judge(); err != nil {
+		return err
+	}
+	a.meter.Beat()
+	return a.speak()
+}
+
+// tick is what happens at a steady pace: ageing, and looking for losses.
+func (a *Agent) tick(now time.Duration) error {
+	// After a stop (SIGSTOP, a suspended machine) the missed ticks are not
+	// made up for.
+	a.nextAge = max(a.nextAge+a.cfg.Tick, now+a.cfg.Tick/2)
+	err := a.kernel.Age(now-a.cfg.Tick, func() error { return a.kernel.Events(a.onEvent) })
+	if err != nil {
+		return err
+	}
+	a.countEvents()
+	stats, err := a.kernel.Stats()
+	if err != nil {
+		return err
+	}
+	if a.losses.note(stats.Losses) || a.survey.due(now) {
+		return a.resync(now)
+	}
+	return nil
+}
+
+func (a *Agent) countEvents() {
+	for k, n := range a.events {
+		if n > 0 {
+			a.meter.Events(flow.EventKind(k).String(), n)
+			a.events[k] = 0
+		}
+	}
+}
+
+// judge reads the sockets that are due and lets the detector decide.
+func (a *Agent) judge() error {
+	for {
+		now := a.cfg.BootTime()
+		socks := a.detector.Due(now)
+		if len(socks) == 0 {
+			return nil
+		}
+		if err := a.kernel.Read(socks, false); err != nil {
+			return fmt.Errorf("reading sockets: %w", err)
+		}
+		a.detector.Judge(now)
+	}
+}

@@ -1,0 +1,149 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+const (
+	// surveyEvery is how often the state of the kernel is read even though
+	// nothing was lost, as far as anybody knows.
+	surveyEvery = 30 * time.Second
+	// surveyShare is the part of one core that surveys may take: 1/400.
+	surveyShare = 400
+	// rereadShare is the part of one core that reading again after losses may
+	// take: 1/20. A flood of losses is answered as often as that allows.
+	rereadShare = 20
+	// lossEvery is how often a loss record may be written.
+	lossEvery = time.Second
+)
+
+// survey paces the walks over all connections by what they cost.
+type survey struct {
+	next time.Duration
+	cost time.Duration
+	last time.Duration
+}
+
+func (s *survey) due(now time.Duration) bool { return now >= s.next }
+
+func (s *survey) done(now, cost time.Duration) {
+	s.cost, s.last = cost, now
+	s.next = now + max(surveyEvery, surveyShare*cost)
+}
+
+// losses compares the kernel's counters and collects what has not been said.
+type losses struct {
+	seen    flow.Losses
+	unsaid  [lossStages]uint64
+	reread  bool
+	nextSay time.Duration
+}
+
+// The stages at which something can be lost.
+const (
+	lossRing = iota
+	lossOld
+	lossRecursion
+	lossWalk
+	lossStages
+)
+
+// lossNames are the values of tcplimbo.loss.where and of the metrics' label.
+var lossNames = [lossStages]string{
+	lossRing:      "ring_buffer",
+	lossOld:       "old_generation",
+	lossRecursion: "recursion",
+	lossWalk:      "walk",
+}
+
+var lossWords = [lossStages]string{
+	lossRing:      "events found the ring buffer full",
+	lossOld:       "sockets found the old generation full and are watched by polling",
+	lossRecursion: "transitions interrupted another one and were not shown by the kernel",
+	lossWalk:      "hash chains were too long to be followed to their end",
+}
+
+// Stages lists the stages of losses, for metrics.
+func Stages() []string { return lossNames[:] }
+
+// note takes the kernel's counters and reports whether the state must be read
+// again before anything else is believed.
+func (l *losses) note(now flow.Losses) bool {
+	l.unsaid[lossRing] += now.RingFull - l.seen.RingFull
+	l.unsaid[lossOld] += now.PromotedFull - l.seen.PromotedFull
+	l.unsaid[lossRecursion] += now.Recursion - l.seen.Recursion
+	l.unsaid[lossWalk] += now.WalkCut - l.seen.WalkCut
+	if now.RingFull != l.seen.RingFull || now.Recursion != l.seen.Recursion {
+		l.reread = true
+	}
+	l.seen = now
+	return l.reread
+}
+
+// resync makes the detector's picture the kernel's: every socket in a watched
+// state is known afterwards, and every known one is looked at again if events
+// were lost. Walks are spaced by their cost; what waits is not forgotten.
+func (a *Agent) resync(now time.Duration) error {
+	if a.losses.reread && now < a.survey.last+rereadShare*a.survey.cost {
+		return nil
+	}
+	begin := a.cfg.BootTime()
+	if err := a.walk(now); err != nil {
+		return err
+	}
+	if a.losses.reread {
+		a.detector.Suspect(now)
+	}
+	a.survey.done(now, a.cfg.BootTime()-begin)
+	a.sayLosses(now)
+	return nil
+}
+
+func (a *Agent) walk(now time.Duration) error {
+	a.found = a.found[:0]
+	err := a.kernel.Walk(flow.WalkStates{States: a.states}, func(s *flow.Sock) {
+		opener, since, _ := a.kernel.Recall(s.Key)
+		if a.detector.Found(s, opener, since, now) {
+			a.found = append(a.found, &flow.Sock{ID: s.ID})
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("walking connections: %w", err)
+	}
+	if err := a.kernel.Read(a.found, true); err != nil {
+		return fmt.Errorf("tracking sockets: %w", err)
+	}
+	for _, s := range a.found {
+		if !s.Gone && !s.Untracked {
+			a.detector.Tracked(s.ID)
+		}
+	}
+	return nil
+}
+
+// sayLosses writes one record a stage.
+func (a *Agent) sayLosses(now time.Duration) {
+	a.losses.reread = false
+	if now < a.losses.nextSay {
+		return
+	}
+	for stage, n := range a.losses.unsaid {
+		if n == 0 {
+			continue
+		}
+		a.losses.nextSay = now + lossEvery
+		a.losses.unsaid[stage] = 0
+		a.meter.Lost(lossNames[stage], n)
+		a.out.Loss(&finding.Loss{
+			Time:    a.cfg.Now(),
+			Where:   lossNames[stage],
+			Count:   n,
+			Reread:  true,
+			Message: fmt.Sprintf("%d %s; the state of all sockets was read again", n, lossWords[stage]),
+		})
+	}
+}

@@ -1,0 +1,172 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/detect"
+	"github.com/tcplimbo/tcplimbo/userspace/explain"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/owner"
+)
+
+// newID returns a function that names findings: the same socket, kind and
+// beginning give the same id, other hosts and other boots never do.
+func newID(bootID string) func(flow.ID, finding.Kind, time.Duration) string {
+	return func(id flow.ID, kind finding.Kind, since time.Duration) string {
+		h := sha256.New()
+		h.Write([]byte(bootID))
+		var b [25]byte
+		key := id.Cookie
+		if key == 0 {
+			key = id.Addr
+		}
+		binary.BigEndian.PutUint64(b[:], key)
+		binary.BigEndian.PutUint64(b[8:], uint64(since))
+		binary.BigEndian.PutUint64(b[16:], uint64(id.NetNS))
+		b[24] = byte(kind)
+		h.Write(b[:])
+		return hex.EncodeToString(h.Sum(nil)[:10])
+	}
+}
+
+// opened is what is remembered of an open finding.
+type opened struct {
+	reason finding.Reason
+	// since is the wall clock of the beginning, the same in every record of
+	// the finding even if the clock is set meanwhile.
+	since time.Time
+}
+
+// speak finds the owners of what was decided and writes the records.
+func (a *Agent) speak() error {
+	verdicts := a.detector.Verdicts()
+	if len(verdicts) == 0 {
+		return nil
+	}
+	if err := a.findOwners(verdicts); err != nil {
+		return err
+	}
+	now, wall := a.cfg.BootTime(), a.cfg.Now()
+	for i := range verdicts {
+		if v := &verdicts[i]; !v.Sock.Gone {
+			a.write(v, now, wall)
+		}
+	}
+	return nil
+}
+
+// findOwners asks once for all that opens or is updated; what resolves keeps
+// the owner that was found last.
+func (a *Agent) findOwners(verdicts []detect.Verdict) error {
+	a.queries, a.pending, a.again = a.queries[:0], a.pending[:0], a.again[:0]
+	now := a.cfg.BootTime()
+	for i := range verdicts {
+		v := &verdicts[i]
+		if v.Status == finding.Resolved {
+			continue
+		}
+		q := owner.Query{
+			Sock:       &v.Sock,
+			Unaccepted: detect.Unaccepted(&v.Sock),
+			Opener:     v.Opener,
+			Captured:   now,
+		}
+		if v.Status == finding.Update {
+			q.Last = v.Owner
+		}
+		a.queries = append(a.queries, q)
+		a.pending = append(a.pending, v)
+	}
+	if len(a.queries) == 0 {
+		return nil
+	}
+	if err := a.owners.Resolve(a.queries); err != nil {
+		return fmt.Errorf("finding holders: %w", err)
+	}
+	return a.confirm()
+}
+
+// confirm reads once more what is about to be written: finding the holders took
+// time, and a socket that moved on meanwhile must not be reported.
+func (a *Agent) confirm() error {
+	for _, v := range a.pending {
+		a.again = append(a.again, &flow.Sock{ID: v.Sock.ID})
+	}
+	if err := a.kernel.Read(a.again, false); err != nil {
+		return fmt.Errorf("reading sockets: %w", err)
+	}
+	now := a.cfg.BootTime()
+	for i, v := range a.pending {
+		s, q := a.again[i], &a.queries[i]
+		if s.Gone || finding.KindOf(s.State) != v.Kind {
+			a.detector.Withdraw(v, now)
+			v.Sock.Gone = true
+			continue
+		}
+		role := v.Sock.Role
+		if role == flow.RoleUnknown && q.Server {
+			role = flow.RoleServer
+		}
+		v.Sock, v.At = *s, now
+		v.Sock.Role = role
+		*v.Owner = q.Result
+	}
+	return nil
+}
+
+func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
+	f := &a.record
+	*f = finding.Finding{
+		ID:         v.ID,
+		Kind:       v.Kind,
+		Reason:     v.Reason,
+		Status:     v.Status,
+		Outcome:    v.Outcome,
+		Time:       wall,
+		Since:      a.since(v, now, wall),
+		SinceExact: v.Exact,
+		Duration:   v.At - v.Since,
+		Threshold:  v.Threshold,
+		Sock:       v.Sock,
+		Live:       v.Live,
+		Owner:      *v.Owner,
+	}
+	if v.Live {
+		f.GivesUp = explain.GivesUp(&v.Sock)
+	}
+	f.Message = explain.Message(f)
+	a.out.Finding(f)
+	a.measure(v, f.Since)
+}
+
+func (a *Agent) since(v *detect.Verdict, now time.Duration, wall time.Time) time.Time {
+	if o, ok := a.open[v.ID]; ok {
+		return o.since
+	}
+	return wall.Add(v.Since - now)
+}
+
+func (a *Agent) measure(v *detect.Verdict, since time.Time) {
+	switch v.Status {
+	case finding.Open:
+		a.open[v.ID] = opened{v.Reason, since}
+		a.meter.Opened(v.Kind, v.Reason)
+		if v.Exact && v.Since >= a.started {
+			a.meter.Delay(v.At - v.Due)
+		}
+	case finding.Update:
+		if old := a.open[v.ID]; old.reason != v.Reason {
+			a.meter.Changed(v.Kind, old.reason, v.Reason)
+			a.open[v.ID] = opened{v.Reason, old.since}
+		}
+	case finding.Resolved:
+		delete(a.open, v.ID)
+		a.meter.Resolved(v.Kind, v.Reason, v.Outcome, v.At-v.Since)
+	case finding.StatusCount:
+	}
+}

@@ -1,0 +1,260 @@
+// Package detect decides which sockets are in limbo. It is pure: time is an
+// argument, kernel values are arguments, and what it decides are values; the
+// same calls give the same verdicts.
+//
+// Events say that something may have happened, readings say what is. A verdict
+// is only given on a reading of the same moment.
+package detect
+
+import (
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+const (
+	// freeMax bounds the entries kept for reuse, some 2 MiB.
+	freeMax = 4096
+	// batch is how many sockets one Due call hands out.
+	batch = 2048
+	// pollLeast is how often an open finding's socket is read, to notice that
+	// the reason changed or that it ended unseen. Many take longer: at most
+	// pollRate readings a second, which cost 0.1 % of a core.
+	pollLeast = time.Second
+	pollRate  = 2000
+	// idlePoll is how often a socket is looked at whose kind is turned off.
+	idlePoll = time.Minute
+	// endMargin is how much earlier than its timer said a minisocket may be
+	// gone and still have timed out: timers are rounded to jiffies and wheels.
+	endMargin = 1500 * time.Millisecond
+	// ackMargin is the coarseness of the kernel's stamp of the last ACK.
+	ackMargin = 20 * time.Millisecond
+)
+
+// Config is what is too long, by kind; 0 turns a kind off.
+type Config struct {
+	Threshold [finding.KindCount]time.Duration
+	// Tick is how soon an event of a change may follow the change.
+	Tick time.Duration
+	// NewID makes a finding's id.
+	NewID func(id flow.ID, kind finding.Kind, since time.Duration) string
+}
+
+// Verdict is what there is to say about a socket.
+type Verdict struct {
+	Status    finding.Status
+	ID        string
+	Kind      finding.Kind
+	Reason    finding.Reason
+	Outcome   finding.Outcome
+	Since     time.Duration // boot clock
+	Exact     bool
+	At        time.Duration // boot clock, when it was decided
+	Due       time.Duration // boot clock, when it was to be decided
+	Threshold time.Duration
+	// Sock has the values of At if Live, else identity and state only.
+	Sock   flow.Sock
+	Live   bool
+	Opener flow.Task
+	// Owner is what was found for the finding last; who writes an open or an
+	// update fills it, and it is there again at the next.
+	Owner *finding.Owner
+
+	entry *entry
+}
+
+// Detector holds the sockets that may be or are in limbo.
+type Detector struct {
+	cfg     Config
+	entries map[uint64]*entry // by address
+	queue   queue
+	free    []*entry
+	flagged int
+
+	due      []*entry
+	probes   []flow.Sock
+	probing  []*flow.Sock
+	verdicts []Verdict
+}
+
+// New returns an empty Detector.
+func New(cfg Config) *Detector {
+	return &Detector{
+		cfg:     cfg,
+		entries: make(map[uint64]*entry),
+		probes:  make([]flow.Sock, batch),
+	}
+}
+
+// Len returns how many sockets are watched and how many of them are flagged.
+func (d *Detector) Len() (watched, flagged int) { return len(d.entries), d.flagged }
+
+// Next returns when the next socket is due; false if none is.
+func (d *Detector) Next() (time.Duration, bool) {
+	if len(d.queue) == 0 {
+		return 0, false
+	}
+	return d.queue[0].deadline, true
+}
+
+// Verdicts returns what was decided since the last call. The slice is valid
+// until the next call of any method.
+func (d *Detector) Verdicts() []Verdict {
+	v := d.verdicts
+	d.verdicts = d.verdicts[:0]
+	return v
+}
+
+// Event takes a kernel record into account.
+func (d *Detector) Event(e *flow.Event) {
+	ent := d.entries[e.Addr]
+	if ent != nil && !sameLife(ent.sock.ID, e.ID) {
+		// The address serves another socket; the end of the first was lost.
+		d.end(ent, finding.OutcomeUnknown, e.Time)
+		ent = nil
+	}
+	switch e.Kind {
+	case flow.EventPromoted:
+		d.promoted(ent, e)
+	case flow.EventTransition:
+		d.transition(ent, e)
+	case flow.EventRetransmit, flow.EventNone, flow.EventKindCount:
+	}
+}
+
+func sameLife(a, b flow.ID) bool {
+	return a.Cookie == 0 || b.Cookie == 0 || a.Cookie == b.Cookie
+}
+
+func (d *Detector) promoted(ent *entry, e *flow.Event) {
+	if ent != nil && ent.kind != finding.KindOf(e.New) {
+		d.move(ent, e.New, e.Since, finding.OutcomeUnknown, e.Time)
+	}
+	if ent == nil {
+		ent = d.add(e.ID, e.New, e.Since, true)
+		ent.sock.TimeWait, ent.sock.Dead = e.TimeWait, e.Orphan
+	}
+	ent.tracked = !e.Untracked
+	if e.Task.Known() {
+		ent.opener = e.Task
+	}
+	if ent.flag == nil && e.New == ent.state && e.Since > ent.since {
+		// A second slot knows the beginning better.
+		ent.since = e.Since
+	}
+	if ent.sock.Cookie == 0 && !ent.sock.Peer.IsValid() {
+		// Nothing but the address: read it before it serves another socket.
+		d.schedule(ent, e.Time)
+		return
+	}
+	d.plan(ent, e.Time)
+}
+
+func (d *Detector) transition(ent *entry, e *flow.Event) {
+	if ent == nil {
+		if finding.KindOf(e.New) == finding.KindNone || e.New == flow.StateEstablished {
+			return
+		}
+		ent = d.add(e.ID, e.New, e.Time, true)
+	}
+	ent.sock.ID, ent.sock.Dead = e.ID, e.Orphan
+	ent.missed = false
+	if e.Task.Known() {
+		ent.opener = e.Task
+	}
+	switch {
+	case e.Successor != 0:
+		d.succeed(ent, e)
+	case finding.KindOf(e.New) == ent.kind:
+		ent.state, ent.sock.State = e.New, e.New
+		d.plan(ent, e.Time)
+	default:
+		d.move(ent, e.New, e.Time, Outcome(e.Old, e.New, e.Err), e.Time)
+	}
+}
+
+// succeed goes on with the minisocket that a closed FIN_WAIT2 socket leaves
+// behind: for the peer nothing has changed, only the reason is another one.
+func (d *Detector) succeed(ent *entry, e *flow.Event) {
+	if other := d.entries[e.Successor]; other != nil && other != ent {
+		d.end(other, finding.OutcomeUnknown, e.Time)
+	}
+	delete(d.entries, ent.sock.Addr)
+	ent.sock.Addr = e.Successor
+	ent.sock.TimeWait, ent.sock.Dead = true, true
+	d.entries[e.Successor] = ent
+	d.plan(ent, e.Time)
+	if ent.flag != nil {
+		d.schedule(ent, e.Time)
+	}
+}
+
+// move takes a socket from one kind to another or out of all of them.
+func (d *Detector) move(ent *entry, state flow.State, since time.Duration, outcome finding.Outcome, now time.Duration) {
+	kind := finding.KindOf(state)
+	if kind == finding.KindNone || kind == finding.EstablishedStalled {
+		d.end(ent, outcome, now)
+		return
+	}
+	d.resolve(ent, outcome, now)
+	ent.kind, ent.state, ent.sock.State = kind, state, state
+	ent.since, ent.exact = since, true
+	d.plan(ent, now)
+}
+
+// end resolves what is open and forgets the socket.
+func (d *Detector) end(ent *entry, outcome finding.Outcome, now time.Duration) {
+	d.resolve(ent, outcome, now)
+	d.remove(ent)
+}
+
+func (d *Detector) resolve(ent *entry, outcome finding.Outcome, now time.Duration) {
+	if ent.flag == nil {
+		return
+	}
+	v := d.verdict(ent, finding.Resolved, now)
+	v.Outcome = outcome
+	v.Due = now
+	d.flagged--
+	ent.flag = nil
+}
+
+func (d *Detector) verdict(ent *entry, status finding.Status, now time.Duration) *Verdict {
+	d.verdicts = append(d.verdicts, Verdict{
+		Status:    status,
+		ID:        ent.id,
+		Kind:      ent.kind,
+		Reason:    ent.reason,
+		Since:     ent.since,
+		Exact:     ent.exact,
+		At:        now,
+		Due:       ent.deadline,
+		Threshold: d.cfg.Threshold[ent.kind],
+		Sock:      ent.sock,
+		Live:      status != finding.Resolved,
+		Opener:    ent.opener,
+		Owner:     &ent.owner,
+		entry:     ent,
+	})
+	v := &d.verdicts[len(d.verdicts)-1]
+	v.Sock.State = ent.state
+	return v
+}
+
+// plan sets when the socket is looked at next.
+func (d *Detector) plan(ent *entry, now time.Duration) {
+	threshold := d.cfg.Threshold[ent.kind]
+	switch {
+	case threshold == 0:
+		d.schedule(ent, now+idlePoll)
+	case ent.flag != nil:
+		d.schedule(ent, min(ent.nextUpdate, now+d.pollInterval()))
+	default:
+		d.schedule(ent, max(now, ent.since+threshold))
+	}
+}
+
+func (d *Detector) pollInterval() time.Duration {
+	return max(pollLeast, time.Duration(d.flagged)*time.Second/pollRate)
+}

@@ -1,0 +1,207 @@
+package detect
+
+import (
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// Due returns the sockets whose time has come, at most some thousand. The
+// caller reads their present values into them and calls Judge.
+func (d *Detector) Due(now time.Duration) []*flow.Sock {
+	d.due, d.probing = d.due[:0], d.probing[:0]
+	for len(d.queue) > 0 && d.queue[0].deadline <= now && len(d.due) < batch {
+		ent := d.queue[0]
+		p := &d.probes[len(d.due)]
+		*p = flow.Sock{ID: ent.sock.ID}
+		d.due = append(d.due, ent)
+		d.probing = append(d.probing, p)
+		// Out of the way of the next; Judge plans it again.
+		d.schedule(ent, now+idlePoll)
+	}
+	return d.probing
+}
+
+// Judge decides about the sockets of the last Due, now that they are read.
+func (d *Detector) Judge(now time.Duration) {
+	for i, ent := range d.due {
+		if ent.index < 0 {
+			continue // an earlier one of the batch ended it
+		}
+		d.judge(ent, d.probing[i], now)
+	}
+	d.due, d.probing = d.due[:0], d.probing[:0]
+}
+
+func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
+	if s.Gone || finding.KindOf(s.State) != ent.kind {
+		d.elsewhere(ent, s, now)
+		return
+	}
+	ent.missed = false
+	d.learn(ent, s, now)
+	threshold := d.cfg.Threshold[ent.kind]
+	if threshold == 0 {
+		d.plan(ent, now)
+		return
+	}
+	if wait := d.notYet(ent, s, now, threshold); wait > 0 {
+		d.schedule(ent, now+wait)
+		return
+	}
+	reason := Reason(ent.kind, s, now-ent.since, threshold)
+	switch {
+	case ent.flag == nil:
+		d.open(ent, reason, now, threshold)
+	case reason != ent.reason:
+		ent.reason = reason
+		d.verdict(ent, finding.Update, now)
+	case now >= ent.nextUpdate:
+		d.verdict(ent, finding.Update, now)
+		ent.interval *= 2
+		ent.nextUpdate = now + ent.interval
+	}
+	d.plan(ent, now)
+}
+
+// learn keeps what a reading tells beyond what events said.
+func (d *Detector) learn(ent *entry, s *flow.Sock, now time.Duration) {
+	if ent.sock.Role != flow.RoleUnknown {
+		s.Role = ent.sock.Role
+	}
+	if s.Cookie == 0 {
+		s.Cookie = ent.sock.Cookie
+	}
+	tracked := ent.tracked && !s.Untracked
+	ent.sock, ent.tracked, ent.state = *s, tracked, s.State
+	if ent.flag != nil && s.TimeWait {
+		ent.ends = now + s.Expires
+	}
+}
+
+// notYet returns how long to wait before the socket can be flagged, 0 if it
+// holds its condition now. What is flagged already stays so until it moves on.
+func (d *Detector) notYet(ent *entry, s *flow.Sock, now, threshold time.Duration) time.Duration {
+	if ent.flag != nil {
+		return 0
+	}
+	if age := now - ent.since; age < threshold {
+		return threshold - age
+	}
+	if ent.kind == finding.ClosingStalled && s.SendWindow > 0 && s.Unsent()+s.Unacked() > 0 {
+		// Closed, but the peer still takes what is left to send.
+		if quiet := s.LastAck + ackMargin; quiet < threshold {
+			return threshold - quiet
+		}
+	}
+	return 0
+}
+
+func (d *Detector) open(ent *entry, reason finding.Reason, now, threshold time.Duration) {
+	ent.flag = &flag{
+		id:         d.cfg.NewID(ent.sock.ID, ent.kind, ent.since),
+		reason:     reason,
+		opened:     now,
+		interval:   threshold,
+		nextUpdate: now + threshold,
+	}
+	if ent.sock.TimeWait {
+		ent.ends = now + ent.sock.Expires
+	}
+	d.flagged++
+	v := d.verdict(ent, finding.Open, now)
+	v.Due = max(ent.since+threshold, 0)
+}
+
+// elsewhere handles a socket that is not where it was. Its event is waited for
+// once, because only that knows how it ended.
+func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
+	if ent.tracked && !ent.missed && !ent.sock.TimeWait {
+		ent.missed = true
+		d.schedule(ent, now+2*d.cfg.Tick)
+		return
+	}
+	if s.Gone {
+		d.end(ent, goneOutcome(ent, now), now)
+		return
+	}
+	ent.sock.ID = s.ID
+	outcome := Outcome(ent.state, s.State, s.Err)
+	d.move(ent, s.State, now, outcome, now)
+}
+
+// goneOutcome tells how a socket ended that no event told of. Minisockets have
+// no events: one that is gone at its time timed out, one that is gone before was
+// killed by a reset (net/ipv4/tcp_minisocks.c, tcp_timewait_state_process); a
+// FIN would have turned it into TIME_WAIT.
+func goneOutcome(ent *entry, now time.Duration) finding.Outcome {
+	if !ent.sock.TimeWait || ent.flag == nil {
+		return finding.OutcomeUnknown
+	}
+	if now+endMargin >= ent.ends {
+		return finding.OutcomeTimedOut
+	}
+	return finding.OutcomeReset
+}
+
+// Found takes a socket into account that a walk came across. It reports whether
+// it is new: then the kernel side does not send its events yet. opener and since
+// are what the old generation recalls of it, zero if nothing.
+func (d *Detector) Found(s *flow.Sock, opener flow.Task, since, now time.Duration) bool {
+	kind := finding.KindOf(s.State)
+	if kind == finding.KindNone || kind == finding.EstablishedStalled {
+		return false
+	}
+	ent := d.entries[s.Addr]
+	if ent != nil && !sameLife(ent.sock.ID, s.ID) {
+		d.end(ent, finding.OutcomeUnknown, now)
+		ent = nil
+	}
+	if ent != nil {
+		if ent.kind != kind {
+			d.schedule(ent, now)
+		}
+		return false
+	}
+	exact := since > 0
+	if !exact {
+		since = now - min(AgeBound(s), now)
+	}
+	ent = d.add(s.ID, s.State, since, exact)
+	ent.sock, ent.opener, ent.tracked = *s, opener, false
+	d.plan(ent, now)
+	return true
+}
+
+// Tracked says that the kernel side sends the socket's events from now on.
+func (d *Detector) Tracked(id flow.ID) {
+	if ent := d.entries[id.Addr]; ent != nil && sameLife(ent.sock.ID, id) {
+		ent.tracked = true
+	}
+}
+
+// Suspect makes every socket due: events were lost, so any may have moved on.
+func (d *Detector) Suspect(now time.Duration) {
+	for _, ent := range d.entries {
+		if ent.flag != nil || !ent.tracked {
+			ent.deadline = now
+		}
+	}
+	d.queue.rebuild()
+}
+
+// Withdraw takes back an open or an update that was not written, because a
+// reading after Judge found the socket elsewhere. It is looked at again when its
+// event has had time to come.
+func (d *Detector) Withdraw(v *Verdict, now time.Duration) {
+	ent := v.entry
+	if ent.flag == nil || ent.id != v.ID {
+		return // resolved meanwhile
+	}
+	if v.Status == finding.Open {
+		d.flagged--
+		ent.flag = nil
+	}
+	d.schedule(ent, now+d.cfg.Tick)
+}

@@ -1,0 +1,106 @@
+package detect
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// entry is one socket that is watched.
+type entry struct {
+	sock  flow.Sock // ID, and the values of the last reading
+	kind  finding.Kind
+	state flow.State
+	since time.Duration
+	exact bool
+	// opener connected or closed it, as captured in the kernel.
+	opener flow.Task
+	// tracked: the kernel side sends its events.
+	tracked bool
+	// missed: the last reading found it gone or elsewhere; the event that says
+	// how may still be on its way.
+	missed bool
+
+	deadline time.Duration
+	index    int // in the queue
+
+	*flag
+}
+
+// flag is the open finding of an entry, nil if there is none.
+type flag struct {
+	id         string
+	reason     finding.Reason
+	opened     time.Duration
+	nextUpdate time.Duration
+	interval   time.Duration
+	owner      finding.Owner
+	// ends is when the kernel will drop a minisocket.
+	ends time.Duration
+}
+
+// queue orders entries by deadline (container/heap).
+type queue []*entry
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].deadline < q[j].deadline }
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (q *queue) Push(x any) {
+	e, _ := x.(*entry)
+	e.index = len(*q)
+	*q = append(*q, e)
+}
+
+// Pop implements heap.Interface.
+func (q *queue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	e.index = -1
+	return e
+}
+
+func (d *Detector) schedule(e *entry, at time.Duration) {
+	e.deadline = at
+	heap.Fix(&d.queue, e.index)
+}
+
+// add makes an entry; entries are reused, so that a host where many sockets
+// outlive a tick and few a threshold does not feed the garbage collector.
+func (d *Detector) add(id flow.ID, state flow.State, since time.Duration, exact bool) *entry {
+	var e *entry
+	if n := len(d.free); n > 0 {
+		e, d.free = d.free[n-1], d.free[:n-1]
+	} else {
+		e = new(entry)
+	}
+	*e = entry{state: state, kind: finding.KindOf(state), since: since, exact: exact, tracked: true}
+	e.sock.ID, e.sock.State = id, state
+	d.entries[id.Addr] = e
+	heap.Push(&d.queue, e)
+	return e
+}
+
+func (d *Detector) remove(e *entry) {
+	delete(d.entries, e.sock.Addr)
+	heap.Remove(&d.queue, e.index)
+	if e.flag != nil {
+		d.flagged--
+	}
+	e.flag = nil
+	if len(d.free) < freeMax {
+		d.free = append(d.free, e)
+	}
+}
+
+// rebuild restores the order after many deadlines were changed at once.
+func (q *queue) rebuild() { heap.Init(q) }

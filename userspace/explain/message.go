@@ -1,0 +1,176 @@
+package explain
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/readable"
+)
+
+// nameMax bounds a program name in a sentence; the record has the full one.
+const nameMax = 64
+
+// stateWords are how people write the states of findings.
+var stateWords = map[flow.State]string{
+	flow.StateSynSent:   "SYN_SENT",
+	flow.StateFinWait1:  "FIN_WAIT1",
+	flow.StateFinWait2:  "FIN_WAIT2",
+	flow.StateCloseWait: "CLOSE_WAIT",
+	flow.StateLastAck:   "LAST_ACK",
+	flow.StateClosing:   "CLOSING",
+}
+
+// Message builds the sentence of a finding out of its facts.
+func Message(f *finding.Finding) string {
+	if f.Status == finding.Resolved {
+		return resolved(f)
+	}
+	age := readable.Age(f.Duration)
+	if !f.SinceExact {
+		age = "at least " + age
+	}
+	s := fmt.Sprintf("%s for %s: %s", stateWords[f.Sock.State], age, cause(f))
+	if end := ending(f); end != "" {
+		s += "; " + end
+	}
+	return s
+}
+
+func cause(f *finding.Finding) string {
+	who, peer := Who(&f.Owner), f.Sock.Peer.String()
+	switch f.Reason {
+	case finding.NoReply:
+		return fmt.Sprintf("%s connects to %s and nothing comes back (%s)", who, peer, syns(f.Sock.Retransmits))
+	case finding.HalfClosed:
+		return fmt.Sprintf("%s has finished sending to %s, which has not finished in turn", who, peer)
+	case finding.Orphaned:
+		return fmt.Sprintf("%s has not finished its side of a connection that %s", peer, closedBy(&f.Owner))
+	case finding.EOFIgnored:
+		return fmt.Sprintf("%s has nothing left to read from %s, which closed, and has not closed", who, peer)
+	case finding.EOFUnread:
+		return fmt.Sprintf("%s closed and %s does not read (%s and the end of file wait)",
+			peer, who, bytesOf(f.Sock.Unread()))
+	case finding.StillSending:
+		return fmt.Sprintf("%s keeps sending to %s, which closed", who, peer)
+	case finding.Unaccepted:
+		return fmt.Sprintf("%s closed a connection to %s that was never accepted%s", peer, f.Sock.Local, listener(&f.Owner))
+	case finding.PeerSilent:
+		return fmt.Sprintf("%s does not acknowledge the end of a connection that %s (%s unacknowledged, %s)",
+			peer, closedBy(&f.Owner), bytesOf(f.Sock.Unacked()), retransmits(f.Sock.Retransmits))
+	case finding.ZeroWindow:
+		return fmt.Sprintf("%s takes no more data (window 0) of a connection that %s; %s wait",
+			peer, closedBy(&f.Owner), bytesOf(f.Sock.Unsent()))
+	}
+	return fmt.Sprintf("%s with %s", who, peer)
+}
+
+// Who names the process: `api (pid 812, fd 14)`.
+func Who(o *finding.Owner) string {
+	p := &o.Process
+	name := Name(p)
+	if name == "" {
+		return "an unknown process"
+	}
+	var parts []string
+	if p.PID != 0 {
+		parts = append(parts, fmt.Sprintf("pid %d", p.PID))
+	}
+	if p.FD >= 0 && p.Relation == finding.RelationHolder {
+		parts = append(parts, fmt.Sprintf("fd %d", p.FD))
+	}
+	if n := o.Total; n > 1 {
+		parts = append(parts, fmt.Sprintf("and %d more", n-1))
+	}
+	if len(parts) == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s (%s)", name, strings.Join(parts, ", "))
+}
+
+// Name is the program's name, else the thread's; both are data from outside.
+func Name(p *finding.Process) string {
+	if p.Executable != "" {
+		return readable.Safe(p.Executable, nameMax)
+	}
+	return readable.Safe(p.Comm, nameMax)
+}
+
+func closedBy(o *finding.Owner) string {
+	switch o.Process.Relation {
+	case finding.RelationNone:
+		return "its process closed"
+	case finding.RelationConnector:
+		return Who(o) + " opened and nobody holds any more"
+	}
+	return Who(o) + " closed"
+}
+
+func listener(o *finding.Owner) string {
+	if o.Process.Relation != finding.RelationListener {
+		return ""
+	}
+	return fmt.Sprintf(" by %s", Who(o))
+}
+
+func ending(f *finding.Finding) string {
+	switch {
+	case !f.GivesUp.Known:
+		return ""
+	case f.GivesUp.Never:
+		return "the kernel will never end it"
+	}
+	return "the kernel ends it in " + readable.Age(f.GivesUp.In)
+}
+
+func syns(retransmits uint8) string {
+	if retransmits == 0 {
+		return "1 SYN sent"
+	}
+	return fmt.Sprintf("%d SYNs sent", int(retransmits)+1)
+}
+
+func retransmits(n uint8) string {
+	if n == 1 {
+		return "1 retransmission"
+	}
+	return fmt.Sprintf("%d retransmissions", n)
+}
+
+func bytesOf(n uint32) string {
+	if n == 1 {
+		return "1 byte"
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// outcomeWords finish the sentence "no longer in limbo after 31s: …".
+var outcomeWords = [finding.OutcomeCount]string{
+	finding.OutcomeEstablished:   "the connection came up",
+	finding.OutcomeRefused:       "the peer refused",
+	finding.OutcomeReset:         "the connection was reset",
+	finding.OutcomeTimedOut:      "the kernel gave up",
+	finding.OutcomeUnreachable:   "the peer is unreachable",
+	finding.OutcomeCanceled:      "the program gave up connecting",
+	finding.OutcomePortExhausted: "no local port was free",
+	finding.OutcomeRecovered:     "data moves again",
+	finding.OutcomeClosed:        "it was closed",
+	finding.OutcomeDestroyed:     "it was destroyed by an administrator",
+	finding.OutcomeUnknown:       "it ended unseen",
+}
+
+func resolved(f *finding.Finding) string {
+	words := outcomeWords[f.Outcome]
+	if f.Outcome == finding.OutcomeClosed {
+		switch f.Sock.State {
+		case flow.StateCloseWait:
+			words = "the program closed it"
+		case flow.StateFinWait2:
+			words = "the peer finished"
+		}
+	}
+	return fmt.Sprintf("%s ended after %s: %s; it was %s with %s", stateWords[f.Sock.State],
+		readable.Age(f.Duration.Round(time.Millisecond)), words, Who(&f.Owner), f.Sock.Peer)
+}

@@ -1,0 +1,220 @@
+package owner
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// Source walks the descriptors of all processes.
+type Source interface {
+	Holders(want flow.Wanted, fn func(*flow.Held)) error
+}
+
+// Query asks for the owner of one socket.
+type Query struct {
+	Sock *flow.Sock
+	// Unaccepted: nobody can hold it; who listens there is wanted.
+	Unaccepted bool
+	// Opener connected or closed the socket, captured at the boot time
+	// Captured at the latest.
+	Opener   flow.Task
+	Captured time.Duration
+	// Last is what an earlier query found, nil if there was none.
+	Last *finding.Owner
+
+	// Result is filled in by Resolve.
+	Result finding.Owner
+	// Server: a process listens on the socket's local port.
+	Server bool
+}
+
+// Resolver finds owners. It is used by one goroutine.
+type Resolver struct {
+	source Source
+	proc   *procFS
+
+	holders   map[uint64][]flow.Held
+	listeners map[uint16][]flow.Held
+	want      flow.Wanted
+}
+
+// New returns a Resolver that reads programs from the proc file system at root.
+func New(source Source, root string) *Resolver {
+	return &Resolver{
+		source:    source,
+		proc:      newProcFS(root),
+		holders:   make(map[uint64][]flow.Held),
+		listeners: make(map[uint16][]flow.Held),
+	}
+}
+
+// Resolve answers all queries with one walk over the descriptors.
+func (r *Resolver) Resolve(queries []Query) error {
+	clear(r.holders)
+	clear(r.listeners)
+	if err := r.source.Holders(r.wanted(queries), r.note); err != nil {
+		return err
+	}
+	for i := range queries {
+		r.answer(&queries[i])
+	}
+	return nil
+}
+
+func (r *Resolver) wanted(queries []Query) flow.Wanted {
+	r.want.Socks, r.want.Ports = r.want.Socks[:0], r.want.Ports[:0]
+	for i := range queries {
+		s := queries[i].Sock
+		if s.HasSocket {
+			r.want.Socks = append(r.want.Socks, s.Addr)
+		}
+		if queries[i].Unaccepted || s.Role == flow.RoleUnknown {
+			r.want.Ports = append(r.want.Ports, s.Local.Port())
+		}
+	}
+	slices.Sort(r.want.Ports)
+	r.want.Ports = slices.Compact(r.want.Ports)
+	return r.want
+}
+
+func (r *Resolver) note(h *flow.Held) {
+	if h.State == flow.StateListen {
+		port := h.Local.Port()
+		r.listeners[port] = append(r.listeners[port], *h)
+		return
+	}
+	r.holders[h.Addr] = append(r.holders[h.Addr], *h)
+}
+
+func (r *Resolver) answer(q *Query) {
+	listener := r.listenerOf(q.Sock)
+	q.Server = listener != nil
+	switch holders := r.holdersOf(q.Sock); {
+	case len(holders) > 0:
+		q.Result = r.held(holders)
+	case q.Unaccepted && listener != nil:
+		q.Result = r.one(listener.Task, finding.RelationListener)
+	default:
+		q.Result = r.past(q)
+	}
+}
+
+// holdersOf returns who holds s, not who holds what came to its address since
+// s was read. The walk makes the cookie of a socket that nobody had asked for
+// one, so s learns it here.
+func (r *Resolver) holdersOf(s *flow.Sock) []flow.Holder {
+	var out []flow.Holder
+	for i := range r.holders[s.Addr] {
+		h := &r.holders[s.Addr][i]
+		if s.Cookie == 0 && h.State == s.State && h.Local == s.Local && h.NetNS == s.NetNS {
+			s.Cookie = h.Cookie
+		}
+		if h.Cookie == s.Cookie {
+			out = append(out, h.Holder)
+		}
+	}
+	return out
+}
+
+func (r *Resolver) held(holders []flow.Holder) finding.Owner {
+	slices.SortFunc(holders, func(a, b flow.Holder) int {
+		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.FD, b.FD))
+	})
+	// Threads with tables of their own show the same descriptor again.
+	holders = slices.CompactFunc(holders, func(a, b flow.Holder) bool {
+		return a.PID == b.PID && a.FD == b.FD
+	})
+	o := r.one(holders[0].Task, finding.RelationHolder)
+	o.Process.FD = int(holders[0].FD)
+	o.Total = len(holders)
+	o.Holders = slices.Clone(holders[:min(len(holders), finding.MaxHolders)])
+	return o
+}
+
+func (r *Resolver) one(task flow.Task, relation finding.Relation) finding.Owner {
+	p := finding.Process{Task: task, Relation: relation, FD: -1}
+	if prog, ok := r.proc.program(task.PID, task.StartBoot); ok {
+		p.Path, p.Executable = prog.path, baseName(prog.path)
+	}
+	return finding.Owner{Process: p}
+}
+
+// past names who had the socket, now that nobody has.
+func (r *Resolver) past(q *Query) finding.Owner {
+	if q.Last != nil && q.Last.Process.Relation == finding.RelationHolder {
+		o := *q.Last
+		o.Holders, o.Total = nil, 0
+		o.Process.Relation, o.Process.FD = finding.RelationCloser, -1
+		return o
+	}
+	if !q.Opener.Known() {
+		return nobody()
+	}
+	relation := finding.RelationCloser
+	if q.Sock.State == flow.StateSynSent {
+		relation = finding.RelationConnector
+	}
+	return r.captured(q.Opener, q.Captured, relation)
+}
+
+// captured names a task by what the kernel knew of it. What runs under its pid
+// now is believed only if it ran then.
+func (r *Resolver) captured(task flow.Task, at time.Duration, relation finding.Relation) finding.Owner {
+	p := finding.Process{Task: task, Relation: relation, FD: -1}
+	began, alive := r.proc.started(task.PID)
+	switch {
+	case !alive:
+		// The pid is history, and nobody else's.
+	case began > at:
+		p.PID, p.TID = 0, 0
+	default:
+		if prog, ok := r.proc.program(task.PID, began); ok {
+			if prog.kernel {
+				return nobody()
+			}
+			p.Path, p.Executable = prog.path, baseName(prog.path)
+		}
+	}
+	return finding.Owner{Process: p}
+}
+
+func nobody() finding.Owner { return finding.Owner{Process: finding.Process{FD: -1}} }
+
+// listenerOf finds who listens where s arrived. With SO_REUSEPORT it may be one
+// of several; the one with the lowest pid is named.
+func (r *Resolver) listenerOf(s *flow.Sock) *flow.Held {
+	var best *flow.Held
+	list := r.listeners[s.Local.Port()]
+	for i := range list {
+		l := &list[i]
+		if l.NetNS != s.NetNS || !covers(l.Local.Addr(), s.Local.Addr()) {
+			continue
+		}
+		if best == nil || moreExact(l, best) {
+			best = l
+		}
+	}
+	return best
+}
+
+func moreExact(a, b *flow.Held) bool {
+	if x, y := isAny(a.Local.Addr()), isAny(b.Local.Addr()); x != y {
+		return y
+	}
+	return a.PID < b.PID
+}
+
+// covers reports whether a listener at addr takes connections to local; an
+// IPv6 wildcard takes IPv4 ones too, unless IPV6_V6ONLY, and then there is no
+// such connection.
+func covers(addr, local netip.Addr) bool {
+	return addr == local || (isAny(addr) && (addr.Is6() || local.Is4()))
+}
+
+// isAny also knows the IPv4 wildcard.
+func isAny(a netip.Addr) bool { return a.IsUnspecified() }
