@@ -1,0 +1,138 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// testHZ is the tick rate the decoders are tested with; 300 divides nothing evenly.
+const testHZ = 300
+
+// reference decodes by reflection, which knows the offsets from the generated
+// types alone.
+func reference[T any](t testing.TB, b []byte) T {
+	t.Helper()
+	var v T
+	if _, err := binary.Decode(b, binary.LittleEndian, &v); err != nil {
+		t.Fatalf("decoding %T by reflection: %v", v, err)
+	}
+	return v
+}
+
+func encode(t testing.TB, v any) []byte {
+	t.Helper()
+	b, err := binary.Append(nil, binary.LittleEndian, v)
+	if err != nil {
+		t.Fatalf("encoding %T: %v", v, err)
+	}
+	return b
+}
+
+func wantTask(pid, tid, uid uint32, comm [16]uint8) flow.Task {
+	if pid == 0 {
+		return flow.Task{}
+	}
+	name, _, _ := strings.Cut(string(comm[:]), "\x00")
+	return flow.Task{PID: pid, TID: tid, UID: uid, Comm: name}
+}
+
+func wantAddr(addr [16]uint8, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(addr).Unmap(), port)
+}
+
+func wantEvent(r limboEvent) flow.Event {
+	e := flow.Event{
+		Kind:      flow.EventKind(r.Type),
+		Time:      time.Duration(r.TimeNs),
+		Since:     time.Duration(r.SinceNs),
+		ID:        flow.ID{Key: flow.Key{Addr: r.Sk, Cookie: r.Cookie}, NetNS: r.Netns},
+		Successor: r.Successor,
+		Task:      wantTask(r.Task.Pid, r.Task.Tid, r.Task.Uid, r.Task.Comm),
+		Old:       flow.State(r.OldState),
+		New:       flow.State(r.NewState),
+		TimeWait:  r.Flags&uint8(limboSockFlagSOCK_TIMEWAIT) != 0,
+		Orphan:    r.Flags&uint8(limboSockFlagSOCK_ORPHAN) != 0,
+		Untracked: r.Flags&uint8(limboSockFlagSOCK_UNTRACKED) != 0,
+		Err:       r.Err,
+		SoftErr:   r.ErrSoft,
+
+		Retransmits: r.Retransmits,
+	}
+	if r.Type != uint8(limboEventTypeEVENT_PROMOTED) || r.Dport != 0 {
+		e.Local, e.Peer = wantAddr(r.Saddr, r.Sport), wantAddr(r.Daddr, r.Dport)
+	}
+	return e
+}
+
+func wantSock(r limboSockValues) flow.Sock {
+	has := func(f limboSockFlag) bool { return limboSockFlag(r.Flags)&f != 0 }
+	jiffies := func(n uint32) time.Duration { return time.Duration(n) * time.Second / testHZ }
+	s := flow.Sock{
+		ID: flow.ID{
+			Key:      flow.Key{Addr: r.Sk, Cookie: r.Cookie},
+			Local:    wantAddr(r.Saddr, r.Sport),
+			Peer:     wantAddr(r.Daddr, r.Dport),
+			NetNS:    r.Netns,
+			CgroupID: r.CgroupId,
+		},
+		State:       flow.State(r.State),
+		Untracked:   has(limboSockFlagSOCK_UNTRACKED),
+		TimeWait:    has(limboSockFlagSOCK_TIMEWAIT),
+		Dead:        has(limboSockFlagSOCK_ORPHAN),
+		HasSocket:   has(limboSockFlagSOCK_HAS_SOCKET),
+		Keepalive:   has(limboSockFlagSOCK_KEEPALIVE),
+		Inode:       r.Inode,
+		UID:         r.Uid,
+		Err:         r.Err,
+		SoftErr:     r.ErrSoft,
+		Shutdown:    r.Shutdown,
+		Retransmits: r.Retransmits,
+		Backoff:     r.Backoff,
+		ProbesOut:   r.ProbesOut,
+		Pending:     r.Pending,
+		SndUna:      r.SndUna,
+		SndNxt:      r.SndNxt,
+		WriteSeq:    r.WriteSeq,
+		RcvNxt:      r.RcvNxt,
+		CopiedSeq:   r.CopiedSeq,
+		SendWindow:  r.SndWnd,
+		SRTT:        time.Duration(r.SrttUs) * time.Microsecond,
+		RTO:         jiffies(r.RtoJiffies),
+		LastReceive: jiffies(r.ReceivedJiffies),
+		LastAck:     jiffies(r.AckedJiffies),
+		LastSend:    jiffies(r.SentJiffies),
+		Waiting:     time.Duration(r.WaitingMs) * time.Millisecond,
+		Expires:     -1,
+		AcceptQueue: r.AcceptQueue,
+		AcceptLimit: r.AcceptLimit,
+	}
+	if has(limboSockFlagSOCK_CLIENT) {
+		s.Role = flow.RoleClient
+	}
+	if has(limboSockFlagSOCK_TIMER) {
+		s.Expires = jiffies(uint32(max(r.ExpiresJiffies, 0)))
+	}
+	return s
+}
+
+func wantHeld(r limboHolder) flow.Held {
+	h := flow.Held{
+		Key: flow.Key{Addr: r.Sk, Cookie: r.Cookie},
+		Holder: flow.Holder{
+			Task: wantTask(r.Task.Pid, r.Task.Tid, r.Task.Uid, r.Task.Comm),
+			FD:   r.Fd,
+		},
+		State:       flow.State(r.State),
+		Local:       wantAddr(r.Addr, r.Port),
+		NetNS:       r.Netns,
+		AcceptQueue: r.AcceptQueue,
+		AcceptLimit: r.AcceptLimit,
+	}
+	h.StartBoot = time.Duration(r.StartNs)
+	return h
+}
