@@ -7,16 +7,22 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
-// AppendFinding appends a finding as one line.
+// AppendFinding appends a finding as one line. A socket that is no finding,
+// KindNone, becomes a line about the socket with another event name: nobody who
+// counts findings shall count it.
 func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 	dst = appendTime(dst, `{"time":`, f.Time)
-	level := "warn"
+	level, event := "warn", "tcplimbo.finding"
 	if f.Status == finding.Resolved {
 		level = "info"
 	}
+	if f.Kind == finding.KindNone {
+		level, event = "info", "tcplimbo.socket"
+	}
 	dst = appendName(dst, `,"level":`, level)
 	dst = appendText(dst, `,"message":`, f.Message, maxMessage)
-	dst = append(dst, `,"event.name":"tcplimbo.finding"`+schema...)
+	dst = appendName(dst, `,"event.name":`, event)
+	dst = append(dst, schema...)
 	dst = appendVerdict(dst, f)
 	dst = append(dst, `,"network.transport":"tcp"`...)
 	dst = appendConnection(dst, &f.Sock.ID, f.Sock.State)
@@ -42,11 +48,11 @@ func appendVerdict(dst []byte, f *finding.Finding) []byte {
 	dst = appendText(dst, `,"tcplimbo.finding.id":`, f.ID, maxID)
 	if f.Kind != finding.KindNone {
 		dst = appendName(dst, `,"tcplimbo.finding.kind":`, f.Kind.String())
+		dst = appendName(dst, `,"tcplimbo.finding.status":`, f.Status.String())
 	}
 	if f.Reason != finding.ReasonNone {
 		dst = appendName(dst, `,"tcplimbo.finding.reason":`, f.Reason.String())
 	}
-	dst = appendName(dst, `,"tcplimbo.finding.status":`, f.Status.String())
 	if !f.Since.IsZero() {
 		dst = appendTime(dst, `,"tcplimbo.finding.since":`, f.Since)
 		dst = appendBool(dst, `,"tcplimbo.finding.since_exact":`, f.SinceExact)

@@ -35,6 +35,7 @@ func Findings() []Sample {
 		{"resolved", resolved()},
 		{"resolved_gone", resolvedGone()},
 		{"hostile", Hostile()},
+		{"healthy", healthy()},
 		{"bare", finding.Finding{Time: Now, Duration: -1, Owner: noOwner()}},
 	}
 }
@@ -172,6 +173,15 @@ func resolved() finding.Finding {
 	f.Status, f.Outcome, f.Live = finding.Resolved, finding.OutcomeClosed, false
 	f.Duration, f.Since = 4*time.Minute+12*time.Second, Now.Add(-4*time.Minute-12*time.Second)
 	f.Message = "CLOSE_WAIT ended after 4m12s: api (pid 812, fd 14) closed the connection to 10.0.0.5:443"
+	return f
+}
+
+// healthy is a socket that list --all shows and that is no finding.
+func healthy() finding.Finding {
+	f := base(finding.KindNone, finding.ReasonNone, 5*time.Minute, 0)
+	f.ID, f.SinceExact = "", false
+	f.Sock = sock(flow.StateEstablished, "10.0.0.1:22", "10.0.0.3:51000")
+	f.Owner = holder(640, 4, "sshd", "/usr/sbin/sshd", "sshd")
 	return f
 }
 
