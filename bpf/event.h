@@ -95,7 +95,7 @@ struct sock_values {
 	__s32 expires_jiffies; /* until the timer fires; may be past */
 	__u32 accept_queue;
 	__u32 accept_limit;
-	__s32 waiting_ms; /* since the first unanswered sending; -1: none */
+	__s32 waiting_ms; /* since the first unanswered sending; minisocket: in FIN_WAIT2; -1: none */
 };
 
 /* One descriptor of a socket, from iter/task_file. */

@@ -122,21 +122,15 @@ __noinline __u64 find_timewait(__u64 net, __u32 hash, __u32 portpair, __u64 addr
 	return 0;
 }
 
-/*
- * When a minisocket entered FIN_WAIT2: its timer ends a fin_timeout later. Not
- * so if TCP_LINGER2 was set; then the estimate falls out of bounds and the
- * moment of the close is taken.
- */
-static __always_inline __u64 timewait_since(__u64 addr, __u64 net, __u64 closed_ns)
+/* When a minisocket entered FIN_WAIT2; not known better, when it was closed. */
+static __always_inline __u64 timewait_since(__u64 addr, __u64 closed_ns)
 {
-	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)addr;
-	__s64 left = (__s64)(BPF_CORE_READ(tw, tw_timer.expires) - bpf_jiffies64());
-	__s64 whole = BPF_CORE_READ((struct net *)net, ipv4.sysctl_tcp_fin_timeout);
+	__s64 age = timewait_age((struct inet_timewait_sock *)addr);
 	__u64 now = bpf_ktime_get_boot_ns(), since;
 
-	if (!walk.hz || left < 0 || left > whole)
+	if (!walk.hz || age < 0)
 		return closed_ns;
-	since = now - (__u64)(whole - left) * (1000000000ULL / walk.hz);
+	since = now - (__u64)age * (1000000000ULL / walk.hz);
 	return since > closed_ns && since <= now ? since : closed_ns;
 }
 

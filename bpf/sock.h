@@ -109,12 +109,28 @@ static __always_inline void read_times(struct sock_values *v, struct tcp_sock *t
 	}
 }
 
+/*
+ * How many jiffies ago a minisocket entered FIN_WAIT2: its timer ends a
+ * fin_timeout later. Not so if TCP_LINGER2 was set; where the estimate is out of
+ * bounds it is -1.
+ */
+static __always_inline __s64 timewait_age(struct inet_timewait_sock *tw)
+{
+	__s64 left = (__s64)(BPF_CORE_READ(tw, tw_timer.expires) - bpf_jiffies64());
+	__s64 whole = BPF_CORE_READ(&tw->__tw_common, skc_net.net, ipv4.sysctl_tcp_fin_timeout);
+
+	return left >= 0 && left <= whole ? whole - left : -1;
+}
+
 static __always_inline void read_timewait(struct sock_values *v, struct inet_timewait_sock *tw)
 {
+	__s64 age = timewait_age(tw);
+
 	v->flags = SOCK_TIMEWAIT | SOCK_ORPHAN | SOCK_TIMER;
 	v->state = BPF_CORE_READ(tw, tw_substate);
 	v->sport = bpf_ntohs(BPF_CORE_READ(tw, tw_sport));
 	v->expires_jiffies = (__s32)(BPF_CORE_READ(tw, tw_timer.expires) - bpf_jiffies64());
+	v->waiting_ms = age >= 0 && walk.hz ? (__u64)age * 1000 / walk.hz : -1;
 }
 
 static __always_inline void read_full(struct sock_values *v, struct sock *sk)

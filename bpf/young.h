@@ -52,7 +52,7 @@ __noinline int settle(__u32 index)
 	p.cookie = BPF_CORE_READ((struct sock_common *)addr, skc_cookie.counter);
 	p.state = TCP_FIN_WAIT2;
 	p.flags = SOCK_TIMEWAIT | SOCK_ORPHAN;
-	p.since_ns = timewait_since(addr, s->net, s->time_ns);
+	p.since_ns = timewait_since(addr, s->time_ns);
 	promote(addr, &p);
 	return 1;
 }

@@ -122,7 +122,8 @@ type Sock struct {
 	// ACK came, LastSend since the last data segment was sent.
 	LastReceive, LastAck, LastSend time.Duration
 	// Waiting is since the SYN, or the first segment that is being
-	// retransmitted now, was sent (retrans_stamp); negative if there is none.
+	// retransmitted now, was sent (retrans_stamp), or since a minisocket stands
+	// in FIN_WAIT2; negative if there is none, or it is not known.
 	Waiting time.Duration
 	// Expires is until the pending timer fires: the retransmission timer,
 	// or for a minisocket its end. Negative if no timer runs.

@@ -42,8 +42,6 @@ type Meter interface {
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
 	Delay(d time.Duration)
-	// Beat says that the loop is alive.
-	Beat()
 }
 
 // Config is what an Agent needs.
@@ -58,7 +56,7 @@ type Config struct {
 	BootTime func() time.Duration
 	Now      func() time.Time
 	// Ready is called once, when the first snapshot is done.
-	Ready func()
+	Ready func() error
 }
 
 // Agent is the daemon's loop.
@@ -135,7 +133,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.resync(a.started); err != nil {
 		return err
 	}
-	a.cfg.Ready()
+	if err := a.cfg.Ready(); err != nil {
+		return err
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -181,7 +181,6 @@ func (a *Agent) step(now time.Duration) error {
 	if err := a.judge(); err != nil {
 		return err
 	}
-	a.meter.Beat()
 	return a.speak()
 }
 

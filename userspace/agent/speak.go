@@ -115,6 +115,7 @@ func (a *Agent) confirm() error {
 		v.Sock, v.At = *s, now
 		v.Sock.Role = role
 		*v.Owner = q.Result
+		a.detector.Keep(v)
 	}
 	return nil
 }

@@ -191,6 +191,12 @@ func (d *Detector) Suspect(now time.Duration) {
 	d.queue.rebuild()
 }
 
+// Keep remembers what the writer of an open or an update learned about the
+// socket beyond the reading.
+func (d *Detector) Keep(v *Verdict) {
+	v.entry.sock.Role, v.entry.sock.Cookie = v.Sock.Role, v.Sock.Cookie
+}
+
 // Withdraw takes back an open or an update that was not written, because a
 // reading after Judge found the socket elsewhere. It is looked at again when its
 // event has had time to come.

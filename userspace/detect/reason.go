@@ -75,7 +75,7 @@ func AgeBound(s *flow.Sock) time.Duration {
 		return s.LastAck
 	case flow.StateFinWait2:
 		if s.TimeWait {
-			return 0
+			return max(0, s.Waiting)
 		}
 		return s.LastAck
 	case flow.StateFinWait1, flow.StateLastAck, flow.StateClosing:

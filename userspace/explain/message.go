@@ -51,8 +51,7 @@ func cause(f *finding.Finding) string {
 	case finding.EOFIgnored:
 		return fmt.Sprintf("%s has nothing left to read from %s, which closed, and has not closed", who, peer)
 	case finding.EOFUnread:
-		return fmt.Sprintf("%s closed and %s does not read (%s and the end of file wait)",
-			peer, who, bytesOf(f.Sock.Unread()))
+		return fmt.Sprintf("%s closed and %s does not read (%s)", peer, who, unread(f.Sock.Unread()))
 	case finding.StillSending:
 		return fmt.Sprintf("%s keeps sending to %s, which closed", who, peer)
 	case finding.Unaccepted:
@@ -130,6 +129,13 @@ func syns(retransmits uint8) string {
 		return "1 SYN sent"
 	}
 	return fmt.Sprintf("%d SYNs sent", int(retransmits)+1)
+}
+
+func unread(n uint32) string {
+	if n == 0 {
+		return "the end of file waits"
+	}
+	return bytesOf(n) + " and the end of file wait"
 }
 
 func retransmits(n uint8) string {

@@ -10,7 +10,7 @@ _tcplimbo() {
 			files=1
 		else
 			words_found+=("$word")
-			described+=("$word  -- ${line#*$'\t'}")
+			described+=("$word${${line#*$'\t'}:+  -- ${line#*$'\t'}}")
 		fi
 	done < <("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)
 	if ((files)); then

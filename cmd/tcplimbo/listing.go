@@ -5,11 +5,6 @@ import (
 	"errors"
 )
 
-// runAgent watches until ctx is done.
-func runAgent(context.Context, *agentInput) error {
-	return errors.New("the agent is not part of this build")
-}
-
 // listSockets prints the sockets in limbo of this moment.
 func listSockets(context.Context, *listInput) error {
 	return errors.New("listing is not part of this build")

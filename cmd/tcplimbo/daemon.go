@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer"
+	"github.com/tcplimbo/tcplimbo/userspace/agent"
+	"github.com/tcplimbo/tcplimbo/userspace/config"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// runAgent watches until ctx is done.
+func runAgent(ctx context.Context, in *agentInput) (err error) {
+	cfg := agentConfig(in)
+	out, err := openRecords(ctx, in)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.close()) }()
+	kernel, err := attach(tracer.Options{
+		Watch:       agent.States(cfg.Threshold),
+		RingBytes:   uint32(in.Config.RingBytes),
+		MaxPromoted: uint32(in.Config.MaxPromoted),
+		YoungSlots:  uint32(in.Config.YoungSlots),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kernel.Close()) }()
+	a := agent.New(cfg, kernel, out, in.Metrics, in.Log)
+	return a.Run(out.ctx)
+}
+
+// attach loads and attaches the kernel side.
+func attach(opts tracer.Options) (*tracer.Tracer, error) {
+	kernel, err := tracer.Load(opts)
+	if err != nil {
+		return nil, kernelError(err)
+	}
+	if err := kernel.Attach(); err != nil {
+		return nil, errors.Join(kernelError(err), kernel.Close())
+	}
+	return kernel, nil
+}
+
+func agentConfig(in *agentInput) agent.Config {
+	cfg := agent.Config{
+		Tick:     in.Config.EffectiveTick(),
+		BootID:   bootID(),
+		ProcRoot: procRoot,
+		BootTime: tracer.BootTime,
+		Now:      time.Now,
+		Ready:    in.Ready,
+	}
+	for k := range finding.KindCount {
+		cfg.Threshold[k] = in.Config.Threshold(k)
+	}
+	return cfg
+}
+
+const procRoot = "/proc"
+
+// bootID is random at each boot of the kernel, and so different on every host.
+func bootID() string {
+	id, err := os.ReadFile(procRoot + "/sys/kernel/random/boot_id")
+	if err != nil {
+		// Without it ids are still unique on this host.
+		id = []byte(hostName())
+	}
+	return strings.TrimSpace(string(id))
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// jsonWanted reports whether the configured output is JSON.
+func jsonWanted(c *config.Run) bool { return c.Output == config.OutputJSON }
+
+// kernelError adds what to do about programs that the kernel refused.
+func kernelError(err error) error {
+	return fmt.Errorf("%w; `tcplimbo check` tells what this kernel allows", err)
+}

@@ -1,0 +1,224 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Limits of the contract and of this suite.
+const (
+	maxLine   = 4096            // a JSON line is shorter
+	readyTime = 20 * time.Second // a loaded two-core machine; P12 measures the real figure
+	stopTime  = 2 * time.Second // after SIGINT or SIGTERM
+)
+
+// quick are thresholds that make a scenario last seconds. They stay above
+// the life of the workload's lingering peers, 1 s.
+var quick = []string{"--close-wait", "2s", "--fin-wait2", "2s", "--syn-sent", "2s", "--closing", "2s"}
+
+// agent is a running tcplimbo.
+type agent struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	ready  time.Time // when the ready file was seen
+	exited chan struct{}
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at every line
+	records []*record
+	bad     []string // lines that break the contract
+	stderr  []string
+	state   *os.ProcessState
+}
+
+// startRun starts `tcplimbo run` with JSON on standard output and waits until
+// it is ready.
+func startRun(t *testing.T, args ...string) *agent {
+	t.Helper()
+	needBPF(t)
+	ready := filepath.Join(t.TempDir(), "ready")
+	all := append([]string{"run", "-o", "json", "--metrics-addr", "", "--ready-file", ready}, quick...)
+	a := startAgent(t, append(all, args...)...)
+	a.waitReady(ready)
+	return a
+}
+
+func startAgent(t *testing.T, args ...string) *agent {
+	t.Helper()
+	a := &agent{t: t, cmd: exec.Command(binary, args...), exited: make(chan struct{}), changed: make(chan struct{})}
+	stdout, err := a.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := a.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { a.readLines(stdout, a.takeRecord) })
+	wg.Go(func() { a.readLines(stderr, a.takeDiagnostic) })
+	go func() {
+		wg.Wait() // the pipes must be empty before Wait closes them
+		_ = a.cmd.Wait()
+		a.update(func() { a.state = a.cmd.ProcessState })
+		close(a.exited)
+	}()
+	t.Cleanup(a.cleanUp)
+	return a
+}
+
+func (a *agent) cleanUp() {
+	select {
+	case <-a.exited:
+	default:
+		_ = a.cmd.Process.Signal(syscall.SIGCONT)
+		_ = a.cmd.Process.Kill()
+		<-a.exited
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, line := range a.bad {
+		a.t.Error(line)
+	}
+	if a.t.Failed() && len(a.stderr) > 0 {
+		a.t.Logf("standard error of %s:\n%s", strings.Join(a.cmd.Args[1:], " "), strings.Join(tail(a.stderr, 20), "\n"))
+	}
+}
+
+func tail(lines []string, n int) []string { return lines[max(0, len(lines)-n):] }
+
+func (a *agent) readLines(r io.Reader, take func([]byte)) {
+	br := bufio.NewReaderSize(r, 64<<10)
+	for {
+		line, err := br.ReadBytes('\n')
+		if len(line) > 0 {
+			take(line)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// update changes the agent's fields and wakes those who wait for a change.
+func (a *agent) update(fn func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fn()
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (a *agent) takeRecord(line []byte) {
+	r, err := parseRecord(line)
+	a.update(func() {
+		if err != nil {
+			a.bad = append(a.bad, "standard output: "+err.Error()+": "+string(bytes.TrimSpace(line)))
+			return
+		}
+		a.records = append(a.records, r)
+	})
+}
+
+func (a *agent) takeDiagnostic(line []byte) {
+	a.update(func() { a.stderr = append(a.stderr, strings.TrimSuffix(string(line), "\n")) })
+}
+
+// wait returns true as soon as cond holds for the records so far, false after
+// the timeout or the agent's end. cond is called with the records locked.
+func (a *agent) wait(timeout time.Duration, cond func([]*record) bool) bool {
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	for {
+		a.mu.Lock()
+		ok, changed := cond(a.records), a.changed
+		a.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-a.exited:
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return cond(a.records)
+		case <-deadline.C:
+			return false
+		}
+	}
+}
+
+// all returns the records so far.
+func (a *agent) all() []*record {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]*record(nil), a.records...)
+}
+
+func (a *agent) diagnostics() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]string(nil), a.stderr...)
+}
+
+func (a *agent) waitReady(file string) {
+	a.t.Helper()
+	deadline := time.Now().Add(readyTime)
+	for {
+		if _, err := os.Stat(file); err == nil {
+			a.ready = time.Now()
+			return
+		} else if !errors.Is(err, os.ErrNotExist) {
+			a.t.Fatal(err)
+		}
+		select {
+		case <-a.exited:
+			a.t.Fatalf("%s ended before it was ready: %v\n%s", a.cmd, a.state, strings.Join(a.diagnostics(), "\n"))
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			a.t.Fatalf("%s is not ready after %s", a.cmd, readyTime)
+		}
+	}
+}
+
+// stop ends the agent with a signal and checks that it ends well and soon.
+func (a *agent) stop(sig syscall.Signal) {
+	a.t.Helper()
+	start := time.Now()
+	if err := a.cmd.Process.Signal(sig); err != nil {
+		a.t.Fatalf("sending %s: %v", sig, err)
+	}
+	code := a.exitCode(10 * time.Second)
+	if took := time.Since(start); took > stopTime {
+		a.t.Errorf("ended %s after %s, want within %s", took, sig, stopTime)
+	}
+	if code != 0 {
+		a.t.Errorf("exit code %d after %s, want 0", code, sig)
+	}
+}
+
+// exitCode waits for the end.
+func (a *agent) exitCode(timeout time.Duration) int {
+	a.t.Helper()
+	select {
+	case <-a.exited:
+		return a.state.ExitCode()
+	case <-time.After(timeout):
+		a.t.Fatalf("%s has not ended after %s", a.cmd, timeout)
+		return -1
+	}
+}

@@ -1,0 +1,58 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
+)
+
+// binary is the tcplimbo that is tested, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	workload.RunChild()
+	runConfined()
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func testMain(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "tcplimbo-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	// Others than root must be able to start it, to be refused.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return 1, err
+	}
+	binary = filepath.Join(dir, "tcplimbo")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "github.com/tcplimbo/tcplimbo/cmd/tcplimbo").CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("building tcplimbo: %w\n%s", err, out)
+	}
+	if _, err := workload.RaiseFileLimit(1 << 16); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// needBPF skips without root, and fails instead where the environment says
+// that everything must run.
+func needBPF(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("REQUIRE_BPF") == "1" {
+		t.Fatal("loading BPF programs needs root, and REQUIRE_BPF=1 forbids to skip")
+	}
+	t.Skip("loading BPF programs needs root")
+}
