@@ -228,7 +228,7 @@ func (s *Sink) Close(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure != nil {
-		return fmt.Errorf("writing to %s: %w", s.opt.Name, s.failure)
+		return s.failure
 	}
 	n := s.dropQueued() + s.abandoned
 	if n == 0 {
@@ -242,6 +242,18 @@ func (s *Sink) Close(ctx context.Context) error {
 }
 
 const giveUpWithin = 500 * time.Millisecond
+
+// CloseAll closes sinks side by side, so that one that takes all the time there
+// is takes none of the others'.
+func CloseAll(ctx context.Context, sinks ...*Sink) error {
+	errs := make([]error, len(sinks))
+	var wg sync.WaitGroup
+	for i, s := range sinks {
+		wg.Go(func() { errs[i] = s.Close(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
 
 // dropQueued empties the queues and counts what was in them as dropped.
 func (s *Sink) dropQueued() int {

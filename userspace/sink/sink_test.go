@@ -211,7 +211,7 @@ func TestGoneReader(t *testing.T) {
 			t.Error("a dead sink took a record")
 		}
 		err := s.Close(t.Context())
-		if !errors.Is(err, ErrGone) || !strings.Contains(err.Error(), "stdout") {
+		if !errors.Is(err, ErrGone) {
 			t.Errorf("closing: %v", err)
 		}
 		if st := s.Stats(); st.Written != 1 || st.DroppedFindings != 2 || !w.closed {
@@ -268,6 +268,30 @@ func TestCloseNamesTheErrorThatHeldItUp(t *testing.T) {
 		defer cancel()
 		if err := s.Close(ctx); err == nil || err.Error() != "closing log file: 1 records not written: disk full" {
 			t.Errorf("closing: %v", err)
+		}
+	})
+}
+
+func TestCloseAllIsFairToAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := New(&fakeWriter{blocked: make(chan struct{})}, Options{Name: "stdout"})
+		w := &fakeWriter{}
+		w.set(errors.New("disk full"), 0)
+		late := New(w, Options{Name: "log file"})
+		stuck.Put(Finding, line("f", 0))
+		late.Put(Finding, line("f", 0))
+		go func() {
+			time.Sleep(900 * time.Millisecond)
+			w.set(nil, 0)
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := CloseAll(ctx, stuck, late)
+		if err == nil || err.Error() != "closing stdout: 1 records not written: context deadline exceeded" {
+			t.Errorf("closing: %v", err)
+		}
+		if w.text() != string(line("f", 0)) {
+			t.Errorf("the other sink wrote %q", w.text())
 		}
 	})
 }
