@@ -77,7 +77,8 @@ __noinline int walk_take(__u64 addr)
 		return 1;
 	if (!v)
 		return 0;
-	read_sock(v, addr);
+	v->sk = addr;
+	read_value(index, 0);
 	walk.count++;
 	return 1;
 }

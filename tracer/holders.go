@@ -92,7 +92,10 @@ func (t *Tracer) dropWanted(keys []uint64) {
 	if len(keys) == 0 {
 		return
 	}
-	// Duplicates make the batch stop early; what is left over costs an entry
+	if _, err := t.objs.Wanted.BatchDelete(keys, nil); err == nil {
+		return
+	}
+	// Duplicates make the batch stop early. What is left over costs an entry
 	// in a later answer, which the caller does not ask for and skips.
 	for _, k := range keys {
 		_ = t.objs.Wanted.Delete(k)

@@ -60,13 +60,40 @@ func Load(opts Options) (*Tracer, error) {
 		return nil, err
 	}
 	t := &Tracer{opts: opts, cpus: cpus}
-	if err := spec.LoadAndAssign(&t.objs, nil); err != nil {
+	if err := t.assign(spec); err != nil {
 		return nil, fmt.Errorf("loading BPF programs: %w", err)
 	}
 	if err := t.prepare(); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
+}
+
+// readers are the programs of a read-only Tracer; what is not named here is not
+// verified and costs nothing.
+type readers struct {
+	LimboHolders *ebpf.Program `ebpf:"limbo_holders"`
+	LimboLearn   *ebpf.Program `ebpf:"limbo_learn"`
+	LimboRead    *ebpf.Program `ebpf:"limbo_read"`
+	LimboWalk    *ebpf.Program `ebpf:"limbo_walk"`
+}
+
+func (t *Tracer) assign(spec *ebpf.CollectionSpec) error {
+	if !t.opts.ReadOnly {
+		return spec.LoadAndAssign(&t.objs, nil)
+	}
+	var some struct {
+		readers
+		limboMaps
+		limboVariables
+	}
+	if err := spec.LoadAndAssign(&some, nil); err != nil {
+		return err
+	}
+	t.objs.limboMaps, t.objs.limboVariables = some.limboMaps, some.limboVariables
+	t.objs.LimboHolders, t.objs.LimboLearn = some.LimboHolders, some.LimboLearn
+	t.objs.LimboRead, t.objs.LimboWalk = some.LimboRead, some.LimboWalk
+	return nil
 }
 
 // loadSpec returns the collection with the knobs set for opts.
@@ -147,6 +174,9 @@ func (t *Tracer) prepare() error {
 // Attach starts the tracepoint programs. From its return on no entry into a
 // watched state is missed; what existed before is found by Walk.
 func (t *Tracer) Attach() error {
+	if t.opts.ReadOnly {
+		return nil
+	}
 	if t.opts.Trace == nil || !t.opts.Trace.Retransmits {
 		if err := t.attach("inet_sock_set_state", t.objs.LimboSetState); err != nil {
 			return err

@@ -19,6 +19,9 @@ type Options struct {
 	// YoungSlots is the size of the young generation a CPU, a power of two;
 	// 0 means a size by the number of CPUs.
 	YoungSlots uint32
+	// ReadOnly leaves out the tracepoint programs: only Walk, Read and Holders
+	// work, and Attach does nothing.
+	ReadOnly bool
 	// Trace, if set, makes every transition an event.
 	Trace *Trace
 }
@@ -59,7 +62,10 @@ func (o *Options) setDefaults(cpus int) {
 	if o.MaxPromoted == 0 {
 		o.MaxPromoted = DefaultMaxPromoted
 	}
-	if o.Trace != nil {
+	if o.ReadOnly {
+		o.RingBytes, o.MaxPromoted = 4096, 1
+	}
+	if o.Trace != nil || o.ReadOnly {
 		o.Watch = 0
 		o.YoungSlots = 1
 	}

@@ -3,14 +3,72 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/listing"
+	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
+	"github.com/tcplimbo/tcplimbo/userspace/table"
 )
 
 // listSockets prints the sockets in limbo of this moment.
-func listSockets(context.Context, *listInput) error {
-	return errors.New("listing is not part of this build")
+func listSockets(_ context.Context, in *listInput) (err error) {
+	kernel, err := attach(tracer.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kernel.Close()) }()
+	rows, err := listing.Collect(kernel, listing.Filter{
+		All: in.All, States: in.States, OlderThan: in.OlderThan, PID: in.PID, NetNS: in.NetNS, Port: in.Port,
+	}, procRoot, time.Now())
+	if err != nil {
+		return err
+	}
+	if in.JSON {
+		return writing(printRows(in.Stdout, rows))
+	}
+	return writing(printTable(in, rows))
 }
 
-// traceSockets streams transitions until ctx is done.
-func traceSockets(context.Context, *traceInput) error {
-	return errors.New("tracing is not part of this build")
+func printTable(in *listInput, rows []finding.Finding) error {
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(in.Stdout, nothing(in))
+		return err
+	}
+	opt := table.Options{Width: in.Terminal.Width, NoHeader: in.NoHeader}
+	if in.Wide {
+		opt.Width = 0
+	}
+	_, err := in.Stdout.Write(table.AppendSockets(nil, rows, opt))
+	return err
+}
+
+// nothing says whether that is good news.
+func nothing(in *listInput) string {
+	if in.All || in.States != 0 || in.OlderThan != 0 || in.PID != 0 || in.NetNS != 0 || in.Port != 0 {
+		return "no such socket"
+	}
+	return "nothing in limbo"
+}
+
+// rowsAtOnce bounds the memory between encoding and writing.
+const rowsAtOnce = 64 << 10
+
+func printRows(w io.Writer, rows []finding.Finding) error {
+	enc := jsonline.New(jsonline.Options{Host: hostName()})
+	var buf []byte
+	for i := range rows {
+		buf = enc.AppendFinding(buf, &rows[i])
+		if len(buf) < rowsAtOnce && i < len(rows)-1 {
+			continue
+		}
+		if _, err := w.Write(buf); err != nil {
+			return err
+		}
+		buf = buf[:0]
+	}
+	return nil
 }

@@ -66,11 +66,19 @@ func (r *Resolver) Resolve(queries []Query) error {
 	return nil
 }
 
+// many is from how many sockets on it is cheaper to look at all in their states
+// than to look each one up.
+const many = 1024
+
 func (r *Resolver) wanted(queries []Query) flow.Wanted {
-	r.want.Socks, r.want.Ports = r.want.Socks[:0], r.want.Ports[:0]
+	r.want.Socks, r.want.Ports, r.want.States = r.want.Socks[:0], r.want.Ports[:0], 0
 	for i := range queries {
 		s := queries[i].Sock
-		if s.HasSocket {
+		switch {
+		case !s.HasSocket:
+		case len(queries) > many:
+			r.want.States |= s.State.Bit()
+		default:
 			r.want.Socks = append(r.want.Socks, s.Addr)
 		}
 		if queries[i].Unaccepted || s.Role == flow.RoleUnknown {

@@ -1,0 +1,178 @@
+// Package listing takes a picture of the sockets of one moment, without a
+// daemon: what is in limbo, for how long at least, who holds it and why.
+package listing
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/detect"
+	"github.com/tcplimbo/tcplimbo/userspace/explain"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/owner"
+)
+
+// Kernel reads sockets.
+type Kernel interface {
+	owner.Source
+	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
+}
+
+// Filter selects sockets; zero values select all in limbo.
+type Filter struct {
+	// All includes sockets that are not in limbo, listeners too.
+	All    bool
+	States flow.StateSet
+	// OlderThan is how long a socket must have been in its state at least.
+	OlderThan time.Duration
+	PID       uint32
+	NetNS     uint32
+	Port      uint16
+}
+
+// limboStates are those that are never meant to last.
+const limboStates = 1<<flow.StateSynSent | 1<<flow.StateFinWait1 | 1<<flow.StateFinWait2 |
+	1<<flow.StateCloseWait | 1<<flow.StateLastAck | 1<<flow.StateClosing
+
+const allStates = limboStates | 1<<flow.StateEstablished | 1<<flow.StateSynRecv | 1<<flow.StateListen |
+	1<<flow.StateTimeWait
+
+func (f *Filter) states() flow.StateSet {
+	switch {
+	case f.States != 0:
+		return f.States
+	case f.All:
+		return allStates
+	}
+	return limboStates
+}
+
+// Collect returns the sockets of this moment, the oldest first.
+func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
+	states := filter.states()
+	var rows []finding.Finding
+	want := flow.WalkStates{States: states, TimeWait: states.Has(flow.StateTimeWait)}
+	err := kernel.Walk(want, func(s *flow.Sock) {
+		if states.Has(s.State) && filter.fits(s) {
+			rows = append(rows, row(s, now))
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("walking connections: %w", err)
+	}
+	if err := addOwners(kernel, rows, procRoot); err != nil {
+		return nil, err
+	}
+	if states.Has(flow.StateListen) {
+		if rows, err = addListeners(kernel, rows, &filter, procRoot, now); err != nil {
+			return nil, err
+		}
+	}
+	rows = slices.DeleteFunc(rows, func(f finding.Finding) bool { return !filter.holds(&f) })
+	for i := range rows {
+		if rows[i].Kind != finding.KindNone {
+			rows[i].Message = explain.Message(&rows[i])
+		}
+	}
+	slices.SortStableFunc(rows, older)
+	return rows, nil
+}
+
+// older puts the longest wait first, equal ones in a stable order.
+func older(a, b finding.Finding) int {
+	return cmp.Or(
+		cmp.Compare(b.Duration, a.Duration),
+		a.Sock.Local.Compare(b.Sock.Local),
+		a.Sock.Peer.Compare(b.Sock.Peer),
+	)
+}
+
+func (f *Filter) fits(s *flow.Sock) bool {
+	return (f.NetNS == 0 || s.NetNS == f.NetNS) &&
+		(f.Port == 0 || s.Local.Port() == f.Port || s.Peer.Port() == f.Port) &&
+		detect.AgeBound(s) >= f.OlderThan
+}
+
+func (f *Filter) holds(row *finding.Finding) bool {
+	if f.PID == 0 || row.Owner.Process.PID == f.PID {
+		return true
+	}
+	return slices.ContainsFunc(row.Owner.Holders, func(h flow.Holder) bool { return h.PID == f.PID })
+}
+
+func row(s *flow.Sock, now time.Time) finding.Finding {
+	age := detect.AgeBound(s)
+	f := finding.Finding{
+		Status:   finding.Open,
+		Time:     now,
+		Since:    now.Add(-age),
+		Duration: age,
+		Sock:     *s,
+		Live:     true,
+		Owner:    finding.Owner{Process: finding.Process{FD: -1}},
+		GivesUp:  explain.GivesUp(s),
+	}
+	if kind := finding.KindOf(s.State); kind != finding.EstablishedStalled {
+		f.Kind = kind
+		f.Reason = detect.Reason(kind, s, age, age)
+	}
+	return f
+}
+
+func addOwners(source owner.Source, rows []finding.Finding, procRoot string) error {
+	queries := make([]owner.Query, 0, len(rows))
+	for i := range rows {
+		s := &rows[i].Sock
+		if s.TimeWait {
+			continue
+		}
+		queries = append(queries, owner.Query{Sock: s, Unaccepted: detect.Unaccepted(s)})
+	}
+	if len(queries) == 0 {
+		return nil
+	}
+	if err := owner.New(source, procRoot).Resolve(queries); err != nil {
+		return fmt.Errorf("finding holders: %w", err)
+	}
+	next := 0
+	for i := range rows {
+		if rows[i].Sock.TimeWait {
+			continue
+		}
+		q := &queries[next]
+		next++
+		rows[i].Owner = q.Result
+		if q.Server && rows[i].Sock.Role == flow.RoleUnknown {
+			rows[i].Sock.Role = flow.RoleServer
+		}
+	}
+	return nil
+}
+
+// addListeners adds the listening sockets; they are not in the table of
+// connections, but each has a holder.
+func addListeners(source owner.Source, rows []finding.Finding, filter *Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
+	seen := map[uint64]bool{}
+	first := len(rows)
+	err := source.Holders(flow.Wanted{States: flow.StateListen.Bit()}, func(h *flow.Held) {
+		s := flow.Sock{
+			ID:    flow.ID{Key: h.Key, Local: h.Local, NetNS: h.NetNS},
+			State: h.State, HasSocket: true, Role: flow.RoleServer,
+			AcceptQueue: h.AcceptQueue, AcceptLimit: h.AcceptLimit,
+		}
+		if seen[h.Addr] || !filter.fits(&s) {
+			return
+		}
+		seen[h.Addr] = true
+		f := row(&s, now)
+		f.Live = false
+		rows = append(rows, f)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding listeners: %w", err)
+	}
+	return rows, addOwners(source, rows[first:], procRoot)
+}
