@@ -16,12 +16,19 @@ volatile const bool trace_all = false;
 /* trace: which; 0 means any. Ports in host order, addresses as in events. */
 volatile const __u32 trace_old_states = 0;
 volatile const __u32 trace_new_states = 0;
+volatile const __u32 trace_states = 0; /* the old or the new one */
+volatile const __u32 trace_pid = 0;    /* the task that connects, shuts down or closes */
 volatile const __u16 trace_local_port = 0;
 volatile const __u16 trace_peer_port = 0;
 volatile const __u16 trace_port = 0;
 volatile const __u16 trace_family = 0;
 volatile const __u8 trace_net[16] = {};
 volatile const __u8 trace_mask[16] = {};
+/*
+ * trace: remember when each socket entered its state. Without a filter the reader
+ * sees every transition and can do that itself, for less.
+ */
+volatile const bool trace_ages = false;
 /* Wake the reader when so many bytes wait; else it looks by itself. */
 volatile const __u32 wake_bytes = 0xffffffff;
 

@@ -135,21 +135,36 @@ static __always_inline bool in_trace_net(const __u8 addr[16])
 	return true;
 }
 
+/*
+ * A connect has no local port yet when it begins; the reader knows it by the time
+ * it looks, and looks again at what passes here without one.
+ */
+static __always_inline bool trace_wants_ports(const struct event *e)
+{
+	if (trace_peer_port && trace_peer_port != e->dport)
+		return false;
+	if (!e->sport)
+		return true;
+	if (trace_local_port && trace_local_port != e->sport)
+		return false;
+	return !trace_port || trace_port == e->sport || trace_port == e->dport;
+}
+
 static __always_inline bool trace_wants(const struct event *e, __u16 family)
 {
-	if (trace_old_states && !(trace_old_states & (1U << (e->old_state & 31))))
+	__u32 old = 1U << (e->old_state & 31), new = 1U << (e->new_state & 31);
+
+	if (trace_old_states && !(trace_old_states & old))
 		return false;
-	if (trace_new_states && !(trace_new_states & (1U << (e->new_state & 31))))
+	if (trace_new_states && !(trace_new_states & new))
+		return false;
+	if (trace_states && !(trace_states & (old | new)))
 		return false;
 	if (trace_family && trace_family != family)
 		return false;
-	if (trace_local_port && trace_local_port != e->sport)
+	if (trace_pid && trace_pid != e->task.pid)
 		return false;
-	if (trace_peer_port && trace_peer_port != e->dport)
-		return false;
-	if (trace_port && trace_port != e->sport && trace_port != e->dport)
-		return false;
-	return in_trace_net(e->saddr) || in_trace_net(e->daddr);
+	return trace_wants_ports(e) && (in_trace_net(e->saddr) || in_trace_net(e->daddr));
 }
 
 /* IPv4 in an IPv6 socket is IPv4. */
@@ -160,22 +175,41 @@ static __always_inline __u16 event_family(const struct event *e)
 	return !w[0] && !w[1] && w[2] == bpf_htonl(0xffff) ? AF_INET : AF_INET6;
 }
 
+/* When the old state was entered, 0 if that was not seen; remembers the new one. */
+static __always_inline __u64 trace_since(__u64 addr, __u64 cookie, __u64 now, int newstate)
+{
+	struct promoted *p = bpf_map_lookup_elem(&old_generation, &addr);
+	struct promoted fresh = { .cookie = cookie, .since_ns = now };
+	__u64 since = p && p->cookie == cookie ? p->since_ns : 0;
+
+	if (newstate == TCP_CLOSE)
+		bpf_map_delete_elem(&old_generation, &addr);
+	else if (bpf_map_update_elem(&old_generation, &addr, &fresh, BPF_ANY))
+		COUNT(promoted_full);
+	return since;
+}
+
 static __always_inline void trace(struct sock *sk, __u8 type, int oldstate, int newstate)
 {
-	struct event *e = new_event(type);
+	__u64 cookie = sock_cookie(sk), since = 0;
+	struct event *e;
 
+	if (trace_ages && type == EVENT_TRANSITION)
+		since = trace_since((__u64)sk, cookie, bpf_ktime_get_boot_ns(), newstate);
+	e = new_event(type);
 	if (!e)
 		return;
 	describe(e, sk);
-	e->cookie = sock_cookie(sk);
+	e->cookie = cookie;
+	e->since_ns = since;
 	e->old_state = oldstate;
 	e->new_state = newstate;
+	if (type == EVENT_TRANSITION && in_process_context(newstate))
+		current_task(&e->task);
 	if (!trace_wants(e, event_family(e))) {
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return;
 	}
-	if (type == EVENT_TRANSITION && in_process_context(newstate))
-		current_task(&e->task);
 	send_event(e);
 }
 

@@ -223,6 +223,7 @@ const (
 	limboVarKeepHolder       = "keep_holder"
 	limboVarKeepSockFlag     = "keep_sock_flag"
 	limboVarPromotedCount    = "promoted_count"
+	limboVarTraceAges        = "trace_ages"
 	limboVarTraceAll         = "trace_all"
 	limboVarTraceFamily      = "trace_family"
 	limboVarTraceLocalPort   = "trace_local_port"
@@ -231,7 +232,9 @@ const (
 	limboVarTraceNewStates   = "trace_new_states"
 	limboVarTraceOldStates   = "trace_old_states"
 	limboVarTracePeerPort    = "trace_peer_port"
+	limboVarTracePid         = "trace_pid"
 	limboVarTracePort        = "trace_port"
+	limboVarTraceStates      = "trace_states"
 	limboVarWakeBytes        = "wake_bytes"
 	limboVarWalk             = "walk"
 	limboVarWalkHeads        = "walk_heads"
@@ -315,6 +318,7 @@ type limboVariableSpecs struct {
 	KeepHolder     *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepSockFlag   *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
 	PromotedCount  *ebpf.VariableSpec `ebpf:"promoted_count"`
+	TraceAges      *ebpf.VariableSpec `ebpf:"trace_ages"`
 	TraceAll       *ebpf.VariableSpec `ebpf:"trace_all"`
 	TraceFamily    *ebpf.VariableSpec `ebpf:"trace_family"`
 	TraceLocalPort *ebpf.VariableSpec `ebpf:"trace_local_port"`
@@ -323,7 +327,9 @@ type limboVariableSpecs struct {
 	TraceNewStates *ebpf.VariableSpec `ebpf:"trace_new_states"`
 	TraceOldStates *ebpf.VariableSpec `ebpf:"trace_old_states"`
 	TracePeerPort  *ebpf.VariableSpec `ebpf:"trace_peer_port"`
+	TracePid       *ebpf.VariableSpec `ebpf:"trace_pid"`
 	TracePort      *ebpf.VariableSpec `ebpf:"trace_port"`
+	TraceStates    *ebpf.VariableSpec `ebpf:"trace_states"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 	Walk           *ebpf.VariableSpec `ebpf:"walk"`
 	WalkHeads      *ebpf.VariableSpec `ebpf:"walk_heads"`
@@ -383,6 +389,7 @@ type limboVariables struct {
 	KeepHolder     *ebpf.Variable `ebpf:"keep_holder"`
 	KeepSockFlag   *ebpf.Variable `ebpf:"keep_sock_flag"`
 	PromotedCount  *ebpf.Variable `ebpf:"promoted_count"`
+	TraceAges      *ebpf.Variable `ebpf:"trace_ages"`
 	TraceAll       *ebpf.Variable `ebpf:"trace_all"`
 	TraceFamily    *ebpf.Variable `ebpf:"trace_family"`
 	TraceLocalPort *ebpf.Variable `ebpf:"trace_local_port"`
@@ -391,7 +398,9 @@ type limboVariables struct {
 	TraceNewStates *ebpf.Variable `ebpf:"trace_new_states"`
 	TraceOldStates *ebpf.Variable `ebpf:"trace_old_states"`
 	TracePeerPort  *ebpf.Variable `ebpf:"trace_peer_port"`
+	TracePid       *ebpf.Variable `ebpf:"trace_pid"`
 	TracePort      *ebpf.Variable `ebpf:"trace_port"`
+	TraceStates    *ebpf.Variable `ebpf:"trace_states"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 	Walk           *ebpf.Variable `ebpf:"walk"`
 	WalkHeads      *ebpf.Variable `ebpf:"walk_heads"`

@@ -124,6 +124,9 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 func (tr *Trace) knobs(knobs map[string]any, ringBytes uint32) {
 	knobs["trace_all"] = true
 	knobs["wake_bytes"] = ringBytes / 8
+	knobs["trace_ages"] = tr.Filters()
+	knobs["trace_states"] = uint32(tr.States)
+	knobs["trace_pid"] = tr.PID
 	knobs["trace_old_states"] = uint32(tr.Old)
 	knobs["trace_new_states"] = uint32(tr.New)
 	knobs["trace_port"] = tr.Port
@@ -177,7 +180,7 @@ func (t *Tracer) Attach() error {
 	if t.opts.ReadOnly {
 		return nil
 	}
-	if t.opts.Trace == nil || !t.opts.Trace.Retransmits {
+	if t.opts.Trace == nil || !t.opts.Trace.RetransmitsOnly {
 		if err := t.attach("inet_sock_set_state", t.objs.LimboSetState); err != nil {
 			return err
 		}

@@ -26,13 +26,29 @@ type Options struct {
 	Trace *Trace
 }
 
-// Trace selects the transitions that become events; zero values select all.
+// Trace selects the transitions that become events; zero values select all. A
+// transition to SYN_SENT passes the filters of the local port: it has none yet.
 type Trace struct {
-	Old, New                   flow.StateSet
-	Port, LocalPort, PeerPort  uint16
-	IPv4Only, IPv6Only         bool
-	Net                        netip.Prefix
-	NoRetransmits, Retransmits bool // Retransmits: nothing but those
+	// States is the left or the entered state; Old and New one of them.
+	States, Old, New flow.StateSet
+	// PID is the process that connects, shuts down or closes; transitions
+	// that come out of the network have none.
+	PID                       uint32
+	Port, LocalPort, PeerPort uint16
+	// Not both of these.
+	IPv4Only, IPv6Only bool
+	// Net holds the local or the peer address.
+	Net netip.Prefix
+	// Not both of these: no retransmissions, or nothing but those.
+	NoRetransmits, RetransmitsOnly bool
+}
+
+// Filters reports whether some transitions are left out. Then the kernel side
+// remembers when each state was entered (Event.Since); else the reader, who sees
+// them all, has to.
+func (tr *Trace) Filters() bool {
+	all := Trace{NoRetransmits: tr.NoRetransmits}
+	return *tr != all
 }
 
 const (

@@ -115,10 +115,13 @@ func row(s *flow.Sock, now time.Time) finding.Finding {
 		Owner:    finding.Owner{Process: finding.Process{FD: -1}},
 		GivesUp:  explain.GivesUp(s),
 	}
-	if kind := finding.KindOf(s.State); kind != finding.EstablishedStalled {
-		f.Kind = kind
-		f.Reason = detect.Reason(kind, s, age, age)
+	kind := finding.KindOf(s.State)
+	if kind == finding.KindNone || kind == finding.EstablishedStalled {
+		// Nothing proves how long a healthy socket has been in its state.
+		f.Since, f.Duration = time.Time{}, -1
+		return f
 	}
+	f.Kind, f.Reason = kind, detect.Reason(kind, s, age, age)
 	return f
 }
 
