@@ -17,7 +17,8 @@ func (w *world) commands() []*command {
 		w.runCommand(), w.listCommand(), w.traceCommand(), w.checkCommand(),
 		versionCommand(), completionCommand(),
 	}
-	return append(list, helpCommand(list), w.completeCommand(list), manCommand(list))
+	list = append(list, helpCommand(list))
+	return append(list, completeCommand(list), manCommand(list))
 }
 
 // execute runs the program and returns its exit code. What went wrong is one

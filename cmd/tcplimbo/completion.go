@@ -54,7 +54,7 @@ func completionCommand() *command {
 
 // completeCommand prints candidates for the last of its arguments, one a line,
 // each with a tab and a description.
-func (w *world) completeCommand(others []*command) *command {
+func completeCommand(others []*command) *command {
 	return &command{
 		name: completeName, usage: "print completions for a shell", args: "WORD…", hidden: true, raw: true,
 		run: func(c *cli.Context) error {
@@ -83,9 +83,6 @@ func complete(commands []*command, words []string) []candidate {
 		return matching(current, rootCandidates(commands))
 	}
 	i := slices.IndexFunc(commands, func(c *command) bool { return c.name == words[0] })
-	if i < 0 && words[0] == "help" {
-		return matching(current, rootCandidates(commands))
-	}
 	if i < 0 {
 		return nil
 	}
@@ -115,8 +112,7 @@ func rootCandidates(commands []*command) []candidate {
 			all = append(all, candidate{c.name, c.usage})
 		}
 	}
-	return append(all, candidate{"help", "show the help of a command"},
-		candidate{"--help", "show help"}, candidate{"--version", "show the version"})
+	return append(all, candidate{"--help", "show help"}, candidate{"--version", "show the version"})
 }
 
 func (c *command) complete(before []string, current string) []candidate {

@@ -34,12 +34,13 @@ func manual(commands []*command) string {
 	var m roff
 	m.line(`.TH TCPLIMBO 1 "" "%s" "User Commands"`, roffText(programName+" "+thisBuild().Version))
 	m.section("NAME", programName+" - "+programUsage)
-	m.line(".SH SYNOPSIS")
+	m.line(".SH SYNOPSIS\n.nf")
 	for _, c := range commands {
 		if !c.hidden {
-			m.line(".B %s\n.br", roffText(c.synopsis()))
+			m.line(".B %s", roffText(c.synopsis()))
 		}
 	}
+	m.line(".fi")
 	m.section("DESCRIPTION", manDescription)
 	m.line(".SH COMMANDS")
 	for _, c := range commands {

@@ -6,9 +6,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/tcplimbo/tcplimbo/userspace/readable"
 )
 
 func TestBadInput(t *testing.T) {
@@ -19,7 +22,7 @@ func TestBadInput(t *testing.T) {
 		want string
 	}{
 		{[]string{"rnu"}, 2, "unknown command \"rnu\"; did you mean `tcplimbo run`?"},
-		{[]string{"ls"}, 2, "unknown command \"ls\"; did you mean `tcplimbo list`?"},
+		{[]string{"lsit"}, 2, "unknown command \"lsit\"; did you mean `tcplimbo list`?"},
 		{[]string{"frobnicate"}, 2, "unknown command \"frobnicate\"; `tcplimbo --help` lists the commands"},
 		{[]string{"top"}, 2, "unknown command \"top\"; `tcplimbo --help` lists the commands"},
 		{[]string{"help", "chekc"}, 2, "unknown command \"chekc\"; did you mean `tcplimbo check`?"},
@@ -88,8 +91,18 @@ func TestBadInput(t *testing.T) {
 
 func TestHelpIsFine(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"--help"}, {"-h"}, {"help"}, {"run", "--help"}, {"list", "-h"}, {"help", "trace"}, {"help", "help"},
-		{"check", "--help"}, {"version", "--help"}, {"completion", "--help"}, {"help", "--help"},
+		{},
+		{"--help"},
+		{"-h"},
+		{"help"},
+		{"run", "--help"},
+		{"list", "-h"},
+		{"help", "trace"},
+		{"help", "help"},
+		{"check", "--help"},
+		{"version", "--help"},
+		{"completion", "--help"},
+		{"help", "--help"},
 	} {
 		w := newTestWorld(t)
 		if code := w.run(t, args...); code != 0 || w.errs.Len() != 0 {
@@ -198,8 +211,18 @@ func TestUnwritableOutput(t *testing.T) {
 	}
 	defer full.Close()
 	for _, args := range [][]string{
-		{}, {"--help"}, {"--version"}, {"version"}, {"version", "-o", "json"}, {"check"}, {"check", "-o", "json"},
-		{"help", "run"}, {"run", "--help"}, {"completion", "bash"}, {"man"}, {"__complete", ""},
+		{},
+		{"--help"},
+		{"--version"},
+		{"version"},
+		{"version", "-o", "json"},
+		{"check"},
+		{"check", "-o", "json"},
+		{"help", "run"},
+		{"run", "--help"},
+		{"completion", "bash"},
+		{"man"},
+		{"__complete", ""},
 	} {
 		cmd := program(t, args...)
 		var errs strings.Builder
@@ -270,3 +293,35 @@ func taken(t *testing.T) string {
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
 }
+
+// FuzzArguments sees that whatever stands on the command line ends in success
+// or in one clean line. `run` is left out: it opens what it is told to.
+func FuzzArguments(f *testing.F) {
+	for _, seed := range []string{
+		"list\x00--state\x00close-wait", "trace\x00--cidr\x00::ffff:1.2.3.4/97", "list\x00--pid=-1", "help\x00x\x1b[2J",
+		"__complete\x00run\x00--output\x00=\x00", "-\x00-", "--\x00list", "trace\x00-46", "version\x00--output=\u202e", "check\x00\n",
+		"list\x00--older-than\x009223372036854775807ns", "trace\x00--port\x000x50", "list\x00--state=,,,", "\x00", "",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, "\x00")
+		if slices.Contains(args, "run") && args[0] != "help" && args[0] != completeName {
+			t.Skip("run")
+		}
+		w := newTestWorld(t)
+		code := w.run(t, args...)
+		switch {
+		case code == 0 && w.errs.Len() == 0:
+		case code == exitUsage:
+			text := oneLine(t, w.errs.String())
+			if !strings.HasPrefix(text, "tcplimbo: ") || len(text) > maxErrorLine || strings.ContainsFunc(text, unprintable) {
+				t.Errorf("%q: standard error %q", args, text)
+			}
+		default:
+			t.Errorf("%q: exit code %d, standard error %q", args, code, w.errs.String())
+		}
+	})
+}
+
+func unprintable(r rune) bool { return !readable.Printable(r) && r != '\ufffd' }
