@@ -47,7 +47,7 @@ static __always_inline bool read_client(struct sock *sk)
 	 * the lock bit (net/core/sock.c, sk_clone_lock); connect() makes buckets
 	 * with fastreuse -1 (net/ipv4/inet_hashtables.c, __inet_hash_connect).
 	 */
-	if (BPF_CORE_READ(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
+	if (BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
 		return true;
 	tb = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_bind_hash);
 	return tb && BPF_CORE_READ(tb, fastreuse) < 0;

@@ -207,7 +207,7 @@ struct sock {
 	__u16 sk_protocol;
 	__u16 sk_type;
 	__u8 sk_shutdown;
-	unsigned char sk_userlocks;
+	unsigned char sk_userlocks : 4; /* a whole byte in 6.12 */
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;

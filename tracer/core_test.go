@@ -1,0 +1,249 @@
+package tracer
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// What kernels may lack, each asked for before it is used (headers/core_fixes.h).
+const (
+	noCookieHelper    = "bpf_func_id___v512.BPF_FUNC_check_mtu___v512"
+	noSockFromFile    = "bpf_func_id.BPF_FUNC_sock_from_file"
+	noTableOfOwn      = "inet_hashinfo.pernet"
+	noMicroseconds    = "tcp_sock.tcp_usec_ts"
+	noTimeout         = "inet_connection_sock.icsk_timeout"
+	noRetransmitTimer = "inet_connection_sock.icsk_retransmit_timer"
+)
+
+// kernels are those of tracer/testdata/btf, made by `make btf`.
+var kernels = []struct {
+	name string
+	// absent is what core_fixes.h finds missing there.
+	absent []string
+	// unused is there but not read.
+	unused []string
+}{
+	{
+		name:   "5.10",
+		absent: []string{noCookieHelper, noSockFromFile, noTableOfOwn, noMicroseconds},
+		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo"},
+	},
+	{name: "6.1", absent: []string{noMicroseconds}},
+	{name: "6.12"},
+	{name: "6.18", absent: []string{noTimeout}},
+	{name: "7.2", absent: []string{noTimeout, noRetransmitTimer}},
+}
+
+func loadBTF(t *testing.T, kernel string) *btf.Spec {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "btf", kernel+".btf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatalf("parsing BTF of %s: %v", kernel, err)
+	}
+	return spec
+}
+
+func loadObject(t *testing.T) *ebpf.CollectionSpec {
+	t.Helper()
+	spec, err := loadLimbo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+// relocation is what one program becomes on one kernel.
+type relocation struct {
+	// absent are the fields and enum values that were asked for and not found.
+	absent []string
+	// poisoned are reachable accesses to what is not there.
+	poisoned []string
+}
+
+// relocate does what loading does short of the kernel.
+func relocate(t *testing.T, prog *ebpf.ProgramSpec, local, kernel *btf.Spec) relocation {
+	t.Helper()
+	insns := slices.Clone(prog.Instructions)
+	var relos []*btf.CORERelocation
+	var at []int
+	for i := range insns {
+		if relo := btf.CORERelocationMetadata(&insns[i]); relo != nil {
+			relos, at = append(relos, relo), append(at, i)
+		}
+	}
+	noLocal := func(typ btf.Type) (btf.TypeID, error) {
+		return 0, fmt.Errorf("%v asks for a local type id, which is not tested here", typ)
+	}
+	fixups, err := btf.CORERelocate(relos, []*btf.Spec{kernel}, prog.ByteOrder, noLocal)
+	if err != nil {
+		t.Fatalf("relocating %s: %v", prog.Name, err)
+	}
+	var r relocation
+	for i, fixup := range fixups {
+		if missing(fixup) {
+			r.absent = append(r.absent, accessed(t, local, relos[i]))
+		}
+		if err := fixup.Apply(&insns[at[i]]); err != nil {
+			t.Fatalf("relocating %s, %v: %v", prog.Name, relos[i], err)
+		}
+		insns[at[i]] = insns[at[i]].WithSource(asm.Comment(accessed(t, local, relos[i])))
+	}
+	if r.poisoned, err = poisonedInstructions(insns); err != nil {
+		t.Fatalf("following %s: %v", prog.Name, err)
+	}
+	return r
+}
+
+// missing tells whether a relocation asked for something that is not there.
+func missing(fixup btf.COREFixup) bool {
+	return strings.HasSuffix(fixup.String(), "_exists=1->0")
+}
+
+// reloFormat is how cilium/ebpf prints a relocation; it gives its parts no other way.
+var reloFormat = regexp.MustCompile(`\[([0-9:]+)\], local_id=(\d+)\)$`)
+
+// accessed names the field or enum value that a relocation is about.
+func accessed(t *testing.T, local *btf.Spec, relo *btf.CORERelocation) string {
+	t.Helper()
+	parts := reloFormat.FindStringSubmatch(relo.String())
+	if parts == nil {
+		t.Fatalf("relocation printed in an unknown way: %v", relo)
+	}
+	id, err := strconv.ParseUint(parts[2], 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	typ, err := local.TypeByID(btf.TypeID(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	indices := strings.Split(parts[1], ":")
+	if enum, ok := btf.UnderlyingType(typ).(*btf.Enum); ok {
+		return enum.Name + "." + enum.Values[number(t, indices[0])].Name
+	}
+	name := typ.TypeName()
+	// The first index is into an array of the type: always 0.
+	for _, index := range indices[1:] {
+		typ = btf.UnderlyingType(typ)
+		member := (*membersOf(typ))[number(t, index)]
+		name, typ = name+"."+member.Name, member.Type
+	}
+	return name
+}
+
+func number(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func relocateAll(t *testing.T, object *ebpf.CollectionSpec, kernel *btf.Spec) (absent, poisoned []string) {
+	t.Helper()
+	asked := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(object.Programs)) {
+		r := relocate(t, object.Programs[name], object.Types, kernel)
+		for _, field := range r.absent {
+			asked[field] = true
+		}
+		for _, ins := range r.poisoned {
+			poisoned = append(poisoned, name+": "+ins)
+		}
+	}
+	return slices.Sorted(maps.Keys(asked)), poisoned
+}
+
+func TestRelocation(t *testing.T) {
+	object := loadObject(t)
+	for _, k := range kernels {
+		t.Run(k.name, func(t *testing.T) {
+			absent, poisoned := relocateAll(t, object, loadBTF(t, k.name))
+			for _, ins := range poisoned {
+				t.Errorf("would be refused: %s", ins)
+			}
+			if want := slices.Sorted(slices.Values(k.absent)); !slices.Equal(absent, want) {
+				t.Errorf("found absent %v, want %v; where the object reads something new, run make btf", absent, want)
+			}
+		})
+	}
+}
+
+// Every field that the stored BTF has is needed: without it either the object
+// is refused, or core_fixes.h sees that and takes another way.
+func TestRelocationNeedsEachField(t *testing.T) {
+	object := loadObject(t)
+	for _, k := range kernels {
+		t.Run(k.name, func(t *testing.T) {
+			whole := loadBTF(t, k.name)
+			absent, _ := relocateAll(t, object, whole)
+			var unused []string
+			needed := 0
+			for typ, err := range whole.All() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, m := range *membersOf(typ) {
+					nowAbsent, poisoned := relocateAll(t, object, without(t, whole, typ, i))
+					if len(poisoned) == 0 && slices.Equal(nowAbsent, absent) {
+						unused = append(unused, typ.TypeName()+"."+m.Name)
+					} else {
+						needed++
+					}
+				}
+			}
+			slices.Sort(unused)
+			if want := slices.Sorted(slices.Values(k.unused)); !slices.Equal(unused, want) {
+				t.Errorf("relocates as if nothing were missing without %v, want that of %v", unused, want)
+			}
+			if needed < 50 {
+				t.Errorf("only %d fields in the BTF of %s: not the BTF of a kernel", needed, k.name)
+			}
+		})
+	}
+}
+
+// membersOf gives the fields of a struct or union, none for other types.
+func membersOf(typ btf.Type) *[]btf.Member {
+	switch typ := typ.(type) {
+	case *btf.Struct:
+		return &typ.Members
+	case *btf.Union:
+		return &typ.Members
+	}
+	return new([]btf.Member)
+}
+
+// without copies a kernel's types and takes one field away.
+func without(t *testing.T, kernel *btf.Spec, typ btf.Type, member int) *btf.Spec {
+	t.Helper()
+	id, err := kernel.TypeID(typ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mutated := kernel.Copy()
+	owner, err := mutated.TypeByID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := membersOf(owner)
+	*members = slices.Delete(*members, member, member+1)
+	return mutated
+}
