@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -115,6 +116,9 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 	s := sink.New(w, sink.Options{
 		Name: name,
 		OnError: func(err error) {
+			if errors.Is(err, sink.ErrGone) {
+				return // it ends the program, and is told then
+			}
 			r.log.Error().Err(err).Str("sink", label).Msg("records cannot be written; they wait in a bounded queue")
 		},
 		OnRecovered: func() { r.log.Info().Str("sink", label).Msg("records are written again") },
@@ -158,9 +162,5 @@ func (r *records) close() error {
 	r.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
-	var errs []error
-	for _, s := range append(r.lines, r.text...) {
-		errs = append(errs, s.Close(ctx))
-	}
-	return errors.Join(errs...)
+	return sink.CloseAll(ctx, slices.Concat(r.lines, r.text)...)
 }
