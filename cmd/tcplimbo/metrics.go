@@ -8,6 +8,8 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
 	"github.com/tcplimbo/tcplimbo/userspace/serve"
 )
@@ -15,6 +17,16 @@ import (
 func serveBuild() serve.Build {
 	build := thisBuild()
 	return serve.Build{Version: build.Version, Revision: build.Commit}
+}
+
+// newMetrics makes the metrics with every series that can appear, at zero.
+func newMetrics(cfg *config.Run) *serve.Metrics {
+	m := serve.NewMetrics(serveBuild(), cfg.Kinds())
+	m.Stages(agent.Stages()...)
+	for k := flow.EventNone + 1; k < flow.EventKindCount; k++ {
+		m.Events(k.String(), 0)
+	}
+	return m
 }
 
 // metricsServer is the daemon's HTTP server, if it has one.

@@ -82,7 +82,7 @@ func (w *world) run(c *cli.Context) error {
 		Log:      newLogger(w.stderr, w.stderrTerminal),
 		Stdout:   c.App.Writer,
 		Terminal: w.stdoutTerminal,
-		Metrics:  serve.NewMetrics(serveBuild(), cfg.Kinds()),
+		Metrics:  newMetrics(cfg),
 		State:    new(serve.State),
 		Reopen:   reopen,
 	}

@@ -242,6 +242,8 @@ func TestRunServes(t *testing.T) {
 			"/readyz":  "200 ok\n",
 			"/healthz": "200 ok\n",
 			"/metrics": `tcplimbo_sockets{kind="close_wait_silent",reason="eof_ignored"} 1` + "\n",
+			"/metrics?": `tcplimbo_lost_records_total{stage="ring_buffer"} 0` + "\n",
+			"/metrics#": `tcplimbo_events_total{type="promoted"} 0` + "\n",
 		} {
 			if got := fetch(ctx, addr, path); !strings.Contains(got, want) {
 				return errors.New(path + " answers " + got)
