@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/cmd/limbobench/host"
+	"github.com/tcplimbo/tcplimbo/cmd/limbobench/report"
+	"github.com/tcplimbo/tcplimbo/cmd/limbobench/rig"
+)
+
+const (
+	stuckSockets = 10_000
+	idleMemory   = 40e6
+	stuckMemory  = 60e6
+	// foundTimeout is how long 10,000 findings may take before this is
+	// called a failure and not a number.
+	foundTimeout = 60 * time.Second
+)
+
+// measureMemory is P7.
+func measureMemory(ctx context.Context, b *rig.Bench) (rows []report.Row, err error) {
+	obs, err := b.Run("--close-wait", "2s")
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.Start(ctx, obs)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.End()) }()
+	if err := rig.Sleep(ctx, 5*time.Second); err != nil {
+		return nil, err
+	}
+	idle, err := host.ReadUsage(r.PID)
+	if err != nil {
+		return nil, err
+	}
+	b.Progress("memory: making %d stuck sockets", stuckSockets)
+	stuck, err := rig.CloseWait(ctx, stuckSockets, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stuck.Close()) }()
+	if err := waitFound(ctx, r, stuckSockets); err != nil {
+		return nil, err
+	}
+	if err := rig.Sleep(ctx, 3*time.Second); err != nil {
+		return nil, err
+	}
+	full, err := host.ReadUsage(r.PID)
+	if err != nil {
+		return nil, err
+	}
+	return []report.Row{
+		memoryRow("RSS, nothing stuck", idle.Memory, idleMemory),
+		memoryRow(fmt.Sprintf("RSS, %d sockets stuck", stuckSockets), full.Memory, stuckMemory),
+	}, nil
+}
+
+// waitFound waits until so many findings about CLOSE_WAIT are in the output.
+func waitFound(ctx context.Context, r *rig.Running, want int) error {
+	deadline := time.Now().Add(foundTimeout)
+	for {
+		n, err := rig.CountLines(r.Output, rig.OpenFinding("close_wait_silent"))
+		if err != nil || n >= want {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waiting for %d findings: %d after %s", want, n, foundTimeout)
+		}
+		if err := r.Alive(); err != nil {
+			return err
+		}
+		if err := rig.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func memoryRow(what string, m host.Memory, budget int64) report.Row {
+	mb := func(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
+	return report.Row{
+		ID: "P7", What: what, Budget: "≤ " + mb(budget), Reached: mb(m.RSS), Verdict: report.Judge(m.RSS <= budget),
+		Values: map[string]float64{"rss_bytes": float64(m.RSS), "peak_bytes": float64(m.Peak), "anonymous_bytes": float64(m.Anonymous)},
+		Notes:  []string{fmt.Sprintf("%s: %s of it anonymous (heap, stacks), peak %s", what, mb(m.Anonymous), mb(m.Peak))},
+	}
+}

@@ -1,0 +1,227 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
+)
+
+// Transitions is how many changes of state one connection makes.
+const Transitions = workload.Transitions
+
+// batchConnections are opened by each thread between two reports: about a
+// tenth of a second.
+const batchConnections = 2000
+
+// Churn is another process that opens and closes connections as fast as it can.
+type Churn struct {
+	// NetNS is the inode number of the network namespace it works in.
+	NetNS uint64
+	// PID is its process.
+	PID  int
+	load *loadProcess
+
+	mu      sync.Mutex
+	batches []batch
+	read    chan struct{} // closed when the load has ended
+}
+
+// StartChurn starts a load that goes on until Close.
+func StartChurn(threads int) (*Churn, error) {
+	return startChurn(loadSpec{Threads: threads, Batch: batchConnections * threads})
+}
+
+// ChurnOnce opens and closes so many connections and calls ended while the
+// load's namespace still exists.
+func ChurnOnce(ctx context.Context, threads, connections int) (*Churn, error) {
+	c, err := startChurn(loadSpec{Threads: threads, Batch: connections, Total: connections})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.read:
+		return c, c.Close()
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), c.Close())
+	}
+}
+
+func startChurn(spec loadSpec) (*Churn, error) {
+	l, err := startLoad(spec)
+	if err != nil {
+		return nil, err
+	}
+	c := &Churn{NetNS: l.first.NetNS, PID: l.PID, load: l, read: make(chan struct{})}
+	go c.follow()
+	return c, nil
+}
+
+func (c *Churn) follow() {
+	defer close(c.read)
+	for {
+		var b batch
+		if c.load.out.Decode(&b) != nil {
+			return
+		}
+		c.mu.Lock()
+		c.batches = append(c.batches, b)
+		c.mu.Unlock()
+	}
+}
+
+// Close ends the load.
+func (c *Churn) Close() error {
+	err := c.load.end()
+	<-c.read
+	return err
+}
+
+// Alive returns an error if the load has ended.
+func (c *Churn) Alive() error { return c.load.Alive() }
+
+// Done is what a load did within a time.
+type Done struct {
+	Connections int
+	// Elapsed is the time of the batches that lie within, without the pauses
+	// between them.
+	Elapsed time.Duration
+	CPU     time.Duration
+}
+
+// Rate returns connections per second.
+func (d Done) Rate() float64 { return float64(d.Connections) / d.Elapsed.Seconds() }
+
+// Cost returns the load's own CPU time per connection.
+func (d Done) Cost() time.Duration { return d.CPU / time.Duration(max(1, d.Connections)) }
+
+// Between adds up the batches that lie wholly between two times of
+// CLOCK_MONOTONIC.
+func (c *Churn) Between(from, to time.Duration) (Done, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := sum(c.batches, from, to)
+	if d.Connections == 0 {
+		return Done{}, fmt.Errorf("measuring the load: no batch of connections was finished within %s", to-from)
+	}
+	return d, nil
+}
+
+func sum(batches []batch, from, to time.Duration) Done {
+	var d Done
+	for _, b := range batches {
+		if b.Start >= from && b.End <= to {
+			d.Connections += b.Connections
+			d.Elapsed += b.Elapsed
+			d.CPU += b.CPU
+		}
+	}
+	return d
+}
+
+// Total returns what a load did in all.
+func (c *Churn) Total() Done {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return sum(c.batches, 0, 1<<62)
+}
+
+// spareFiles are the descriptors that a process needs beside its sockets.
+const spareFiles = 128
+
+// filesMax is how many descriptors one of our processes may have.
+func filesMax() (int, error) {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, fmt.Errorf("reading the limit of open files: %w", err)
+	}
+	const plenty = 1 << 20
+	most := int(min(lim.Max, plenty)) - spareFiles
+	if most < spareFiles {
+		return 0, fmt.Errorf("%d open files are too few: raise the hard limit (ulimit -Hn)", lim.Max)
+	}
+	return most, nil
+}
+
+// Held are processes that hold idle connections.
+type Held struct{ loads []*loadProcess }
+
+// Hold opens idle ESTABLISHED connections on loopback, two sockets each, in as
+// many processes as the limit of open files asks for.
+func Hold(ctx context.Context, connections int) (*Held, error) {
+	most, err := filesMax()
+	if err != nil {
+		return nil, err
+	}
+	h := &Held{}
+	for left := connections; left > 0; {
+		if ctx.Err() != nil {
+			return nil, errors.Join(ctx.Err(), h.Close())
+		}
+		n := min(left, most/2)
+		l, err := startLoad(loadSpec{Hold: n})
+		if err != nil {
+			return nil, errors.Join(err, h.Close())
+		}
+		h.loads = append(h.loads, l)
+		left -= n
+	}
+	return h, nil
+}
+
+// Close ends the processes.
+func (h *Held) Close() error {
+	var errs []error
+	for _, l := range h.loads {
+		errs = append(errs, l.end())
+	}
+	return errors.Join(errs...)
+}
+
+// Stuck are processes that hold sockets in CLOSE_WAIT.
+type Stuck struct {
+	Truths   []*workload.Truth
+	children []*workload.Child
+}
+
+// CloseWait makes sockets whose peer has closed, in one process if the limit
+// of open files allows it; rate is sockets per second, 0 as fast as possible.
+func CloseWait(ctx context.Context, count int, rate float64) (*Stuck, error) {
+	most, err := filesMax()
+	if err != nil {
+		return nil, err
+	}
+	s := &Stuck{}
+	for left := count; left > 0; {
+		if ctx.Err() != nil {
+			return nil, errors.Join(ctx.Err(), s.Close())
+		}
+		c, err := workload.StartChild(workload.ChildOptions{})
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.children = append(s.children, c)
+		n := min(left, most)
+		_, truths, err := c.Make(workload.Spec{Kind: workload.CloseWaitUnread, Count: n, Rate: rate})
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.Truths = append(s.Truths, truths...)
+		left -= n
+	}
+	return s, nil
+}
+
+// Close ends the processes and with them the sockets.
+func (s *Stuck) Close() error {
+	var errs []error
+	for _, c := range s.children {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
