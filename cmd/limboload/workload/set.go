@@ -210,3 +210,6 @@ func (s *Set) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// ListenerFD returns the listener's descriptor.
+func (s *Set) ListenerFD() int { return s.lis.fd }

@@ -17,9 +17,9 @@ import (
 
 // Limits of the contract and of this suite.
 const (
-	maxLine   = 4096            // a JSON line is shorter
+	maxLine   = 4096             // a JSON line is shorter
 	readyTime = 20 * time.Second // a loaded two-core machine; P12 measures the real figure
-	stopTime  = 2 * time.Second // after SIGINT or SIGTERM
+	stopTime  = 2 * time.Second  // after SIGINT or SIGTERM
 )
 
 // quick are thresholds that make a scenario last seconds. They stay above
@@ -36,10 +36,13 @@ type agent struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every line
 	records []*record
-	bad     []string // lines that break the contract
+	bad     []badLine
 	stderr  []string
 	state   *os.ProcessState
 }
+
+// badLine is a line that breaks the contract.
+type badLine struct{ why, line string }
 
 // startRun starts `tcplimbo run` with JSON on standard output and waits until
 // it is ready.
@@ -90,9 +93,11 @@ func (a *agent) cleanUp() {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, line := range a.bad {
-		a.t.Error(line)
+	wrong := problems{t: a.t}
+	for _, b := range a.bad {
+		wrong.add("a line on standard output breaks the contract: "+b.why, b.line)
 	}
+	wrong.report()
 	if a.t.Failed() && len(a.stderr) > 0 {
 		a.t.Logf("standard error of %s:\n%s", strings.Join(a.cmd.Args[1:], " "), strings.Join(tail(a.stderr, 20), "\n"))
 	}
@@ -126,7 +131,7 @@ func (a *agent) takeRecord(line []byte) {
 	r, err := parseRecord(line)
 	a.update(func() {
 		if err != nil {
-			a.bad = append(a.bad, "standard output: "+err.Error()+": "+string(bytes.TrimSpace(line)))
+			a.bad = append(a.bad, badLine{why: err.Error(), line: string(bytes.TrimSpace(line))})
 			return
 		}
 		a.records = append(a.records, r)

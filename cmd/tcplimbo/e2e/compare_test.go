@@ -82,8 +82,14 @@ func (s *scene) differences(tr *workload.Truth, r *record, a *agent) map[string]
 	if r.has("tcplimbo.tcp.role") {
 		eq("tcplimbo.tcp.role", tr.Role)
 	}
-	eq("tcplimbo.process.relation", tr.Relation)
-	eq("process.pid", tr.PID)
+	if tr.FD < 0 && tr.Relation == "closer" && tr.Since.Before(a.ready) {
+		// Nobody saw who closed it, and nothing in the kernel tells.
+		for _, key := range []string{"process.pid", "process.executable.name", "tcplimbo.process.relation"} {
+			eq(key, nil)
+		}
+	} else {
+		s.compareProcess(tr, eq)
+	}
 	if tr.FD >= 0 {
 		eq("tcplimbo.socket.fd", tr.FD)
 		eq("tcplimbo.socket.holders", fmt.Sprintf("[%d/%d]", tr.PID, tr.FD))
@@ -91,16 +97,21 @@ func (s *scene) differences(tr *workload.Truth, r *record, a *agent) map[string]
 		eq("tcplimbo.socket.fd", nil)
 		eq("tcplimbo.socket.holders", nil)
 	}
-	if tr.PID == os.Getpid() {
-		eq("process.executable.name", filepath.Base(os.Args[0]))
-		eq("process.user.id", os.Getuid())
-	}
 	if tr.State == "close_wait" && tr.Reason != "still_sending" && int(r.num("tcplimbo.tcp.unread_bytes")) != tr.Unread {
 		out["tcplimbo.tcp.unread_bytes is wrong in "+tr.Reason] = true
 	}
 	s.compareAge(tr, r, a, out)
 	s.compareEnd(tr, r, out)
 	return out
+}
+
+func (s *scene) compareProcess(tr *workload.Truth, eq func(string, any)) {
+	eq("tcplimbo.process.relation", tr.Relation)
+	eq("process.pid", tr.PID)
+	if tr.PID == os.Getpid() {
+		eq("process.executable.name", filepath.Base(os.Args[0]))
+		eq("process.user.id", os.Getuid())
+	}
 }
 
 func orNil(n uint64) any {

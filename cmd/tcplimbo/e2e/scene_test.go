@@ -19,12 +19,13 @@ type scene struct {
 	pids   map[int]bool
 	netns  map[uint64]bool
 	ports  map[uint16]bool
+	start  time.Time
 }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	needBPF(t)
-	return &scene{t: t, pids: map[int]bool{os.Getpid(): true}, netns: map[uint64]bool{}, ports: map[uint16]bool{}}
+	return &scene{t: t, start: time.Now(), pids: map[int]bool{os.Getpid(): true}, netns: map[uint64]bool{}, ports: map[uint16]bool{}}
 }
 
 // make makes sockets that end with the test.
@@ -88,7 +89,12 @@ func (s *scene) child(o workload.ChildOptions) *workload.Child {
 // mine says whether a record speaks of this test's sockets.
 func (s *scene) mine(r *record) bool {
 	tp := r.tuple()
-	return s.pids[r.pid()] && r.pid() != 0 || s.netns[tp.NetNS] || s.ports[tp.Local.Port()] || s.ports[tp.Peer.Port()]
+	if s.pids[r.pid()] || s.netns[tp.NetNS] {
+		return true
+	}
+	// In the host's namespace the ports tell, unless the socket is older than
+	// this test and had the port before.
+	return (s.ports[tp.Local.Port()] || s.ports[tp.Peer.Port()]) && r.time("tcplimbo.finding.since").After(s.start)
 }
 
 // byTuple sorts the findings of one status.
@@ -183,6 +189,9 @@ func (s *scene) audit(a *agent, resolved bool) {
 	}
 	ids := make(map[string]workload.Tuple)
 	for _, r := range records {
+		if r.event() == "tcplimbo.loss" {
+			s.t.Logf("loss: %s", r.line)
+		}
 		if !r.finding() {
 			continue
 		}
