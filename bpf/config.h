@@ -8,8 +8,8 @@
 
 /* States whose entry is remembered, one bit each; 0 under trace. */
 volatile const __u32 watch_states = 0;
-/* Slots of the young generation a CPU, a power of two. */
-volatile const __u32 young_slots = 1;
+/* Possible CPUs; each has two rings in young_cpus, see young.h. */
+volatile const __u32 cpus = 1;
 
 /* trace: every transition becomes a record. */
 volatile const bool trace_all = false;

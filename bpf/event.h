@@ -157,12 +157,22 @@ struct young_slot {
 	__u8 pad[5];
 };
 
-/* Where a CPU's part of the young generation stands; a cache line each. */
+/*
+ * Where a ring of the young generation stands; a cache line each. A CPU has two:
+ * the second one, with no last and prev of its own, is for what interrupts the
+ * writing of the first.
+ */
 struct young_cpu {
 	__u64 head; /* next position to write */
 	__u64 tail; /* next position to look at */
-	__u64 busy; /* a transition is being handled on this CPU */
-	__u64 pad[5];
+	__u64 last; /* the transition seen last, and the one before: see seen() */
+	__u64 prev;
+	__u32 last_state;
+	__u32 prev_state;
+	__u32 base;  /* the ring's first slot */
+	__u32 slots; /* and their number, a power of two */
+	__u64 busy;  /* a slot is being written */
+	__u64 pad;
 };
 
 /* A socket of the old generation, by address. */

@@ -17,6 +17,7 @@
 #include "promote.h"
 #include "young.h"
 #include "transition.h"
+#include "nested.h"
 #include "walk.h"
 #include "holders.h"
 
@@ -24,20 +25,37 @@
 #define AGE_RUN 256
 #define WALK_RUN 256
 
+static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
+{
+	if (trace_all) {
+		trace(sk, EVENT_TRANSITION, oldstate, newstate);
+		return;
+	}
+	if (promoted_count && follow(sk, oldstate, newstate))
+		return;
+	if (WATCHED(newstate) && !(oldstate == TCP_FIN_WAIT1 && newstate == TCP_FIN_WAIT2))
+		remember(sk, newstate);
+}
+
 /* net/ipv4/af_inet.c, inet_sk_set_state(): before the new state is stored */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(limbo_set_state, struct sock *sk, int oldstate, int newstate)
 {
-	if (sk->sk_protocol != IPPROTO_TCP)
+	mark(sk, newstate);
+	if (sk->sk_protocol == IPPROTO_TCP)
+		handle(sk, oldstate, newstate);
+	return 0;
+}
+
+/* The same tracepoint: takes what the kernel did not show to the first program. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(limbo_set_state_nested, struct sock *sk, int oldstate, int newstate)
+{
+	if (seen(sk, newstate))
 		return 0;
-	if (trace_all) {
-		trace(sk, EVENT_TRANSITION, oldstate, newstate);
-		return 0;
-	}
-	if (promoted_count && follow(sk, oldstate, newstate))
-		return 0;
-	if (WATCHED(newstate))
-		remember(sk, newstate);
+	COUNT(nested);
+	if (sk->sk_protocol == IPPROTO_TCP)
+		handle(sk, oldstate, newstate);
 	return 0;
 }
 
@@ -52,22 +70,22 @@ int BPF_PROG(limbo_retransmit, struct sock *sk)
 	return 0;
 }
 
-/* args: cpu, time before which a slot is old enough. Returns 1 if there is more. */
+/* args: ring, time before which a slot is old enough. Returns 1 if there is more. */
 SEC("raw_tp/tcplimbo_age")
 int limbo_age(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u32 cpu = ctx->args[0];
+	__u32 number = ctx->args[0];
 	__u64 before_ns = ctx->args[1];
-	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &cpu);
+	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &number);
 	__u64 position;
 
 	if (!y)
 		return 0;
 	position = y->tail;
-	if (y->head - position > young_slots)
-		position = y->head - young_slots;
+	if (y->head - position > y->slots)
+		position = y->head - y->slots;
 	for (int i = 0; i < AGE_RUN && position < y->head; i++) {
-		if (!age_position(cpu, position, before_ns)) {
+		if (!age_position(number, position, before_ns)) {
 			y->tail = position;
 			return 0;
 		}

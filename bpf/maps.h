@@ -12,7 +12,7 @@ struct {
 	__uint(max_entries, 4096); /* set */
 } events SEC(".maps");
 
-/* The young generation: young_slots for each CPU, one after the other. */
+/* The young generation: the slots of all rings, one ring after the other. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1); /* set */

@@ -10,38 +10,71 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// agePasses bounds the work of one Age call on one CPU; a ring that is not
-// done by then goes on at the next tick, and loses nothing if it comes round.
-const agePasses = 512
+const (
+	// agePasses bounds the work of one Age call on one ring; a ring that is
+	// not done by then goes on at the next call, and loses nothing if it comes
+	// round.
+	agePasses = 512
+	// ageLeast is the shortest time between two calls that Age asks for.
+	ageLeast = 20 * time.Millisecond
+
+	ringStride = int(unsafe.Sizeof(limboYoungCpu{}))
+)
 
 // Age looks at the slots of the young generation that were written before the
-// given boot time, and promotes the sockets still stuck. CPUs whose ring has
+// given boot time, and promotes the sockets still stuck. CPUs whose rings have
 // not moved are not disturbed. flush is called between runs so that the ring
 // buffer does not fill however many are promoted.
 func (t *Tracer) Age(before time.Duration, flush func() error) error {
 	if _, err := t.youngCPUs.ReadAt(t.youngBuf, 0); err != nil {
 		return fmt.Errorf("reading young_cpus: %w", err)
 	}
-	stride := int(unsafe.Sizeof(limboYoungCpu{}))
-	for cpu := range t.cpus {
-		b := t.youngBuf[cpu*stride:]
-		head, tail := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+	t.measureRings(BootTime())
+	for ring := range 2 * t.cpus {
+		head, tail := t.ringAt(ring)
 		if head == tail {
 			continue
 		}
-		if err := t.ageCPU(cpu, before, flush); err != nil {
+		if err := t.ageRing(ring, before, flush); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Tracer) ageCPU(cpu int, before time.Duration, flush func() error) error {
+func (t *Tracer) ringAt(ring int) (head, tail uint64) {
+	b := t.youngBuf[ring*ringStride:]
+	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+}
+
+// measureRings finds out how long the fullest ring takes to fill a quarter, at
+// the present rate. Called at that pace with slots of that age, Age finds rings
+// half full at most, and the tracepoint has nothing to look at early.
+func (t *Tracer) measureRings(now time.Duration) {
+	elapsed := now - t.agedAt
+	t.agedAt = now
+	t.ringPace = time.Hour
+	for cpu := range t.cpus {
+		head, _ := t.ringAt(cpu)
+		if n := head - t.heads[cpu]; n > 0 {
+			t.ringPace = min(t.ringPace, elapsed*time.Duration(t.opts.YoungSlots/4)/time.Duration(n))
+		}
+		t.heads[cpu] = head
+	}
+	t.ringPace = max(t.ringPace, ageLeast)
+}
+
+// AgePace returns how soon Age should be called again, and how old slots should
+// be then, at the rate of before the last call.
+func (t *Tracer) AgePace() time.Duration { return t.ringPace }
+
+func (t *Tracer) ageRing(ring int, before time.Duration, flush func() error) error {
+	cpu := ring % t.cpus
 	for range agePasses {
-		more, err := t.runOn(cpu, t.objs.LimboAge, uint64(cpu), uint64(before))
+		more, err := t.runOn(cpu, t.objs.LimboAge, uint64(ring), uint64(before))
 		if errors.Is(err, unix.ENXIO) {
 			// Offline: nothing runs there, so its ring can be read from here.
-			more, err = t.run(t.objs.LimboAge, uint64(cpu), uint64(before))
+			more, err = t.run(t.objs.LimboAge, uint64(ring), uint64(before))
 		}
 		if err != nil {
 			return fmt.Errorf("ageing sockets of CPU %d: %w", cpu, err)
@@ -55,3 +88,29 @@ func (t *Tracer) ageCPU(cpu int, before time.Duration, flush func() error) error
 	}
 	return nil
 }
+
+// initRings tells each ring where its slots are: first those of YoungSlots for
+// every CPU, then the small ones.
+func (t *Tracer) initRings() error {
+	for ring := range 2 * t.cpus {
+		base, slots := t.opts.YoungSlots*uint32(ring), t.opts.YoungSlots
+		if i := ring - t.cpus; i >= 0 {
+			base, slots = t.opts.YoungSlots*uint32(t.cpus)+uint32(i)*nestedSlots, nestedSlots
+		}
+		binary.LittleEndian.PutUint32(t.youngBuf[ring*ringStride+ringBase:], base)
+		binary.LittleEndian.PutUint32(t.youngBuf[ring*ringStride+ringSlots:], slots)
+	}
+	if _, err := t.youngCPUs.WriteAt(t.youngBuf, 0); err != nil {
+		return fmt.Errorf("writing young_cpus: %w", err)
+	}
+	return nil
+}
+
+const (
+	// nestedSlots is the size of a CPU's second ring, which gets one append in
+	// a thousand.
+	nestedSlots = 64
+
+	ringBase  = int(unsafe.Offsetof(limboYoungCpu{}.Base))
+	ringSlots = int(unsafe.Offsetof(limboYoungCpu{}.Slots))
+)

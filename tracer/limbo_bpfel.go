@@ -169,11 +169,17 @@ type limboWalkState struct {
 }
 
 type limboYoungCpu struct {
-	_    structs.HostLayout
-	Head uint64
-	Tail uint64
-	Busy uint64
-	Pad  [5]uint64
+	_         structs.HostLayout
+	Head      uint64
+	Tail      uint64
+	Last      uint64
+	Prev      uint64
+	LastState uint32
+	PrevState uint32
+	Base      uint32
+	Slots     uint32
+	Busy      uint64
+	Pad       uint64
 }
 
 type limboYoungSlot struct {
@@ -203,45 +209,46 @@ type limboYoungSlot struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	limboMapEvents           = "events"
-	limboMapOldGeneration    = "old_generation"
-	limboMapValues           = "values"
-	limboMapWanted           = "wanted"
-	limboMapYoungCpus        = "young_cpus"
-	limboMapYoungRing        = "young_ring"
-	limboProgLimboAge        = "limbo_age"
-	limboProgLimboHolders    = "limbo_holders"
-	limboProgLimboLearn      = "limbo_learn"
-	limboProgLimboRead       = "limbo_read"
-	limboProgLimboRetransmit = "limbo_retransmit"
-	limboProgLimboSetState   = "limbo_set_state"
-	limboProgLimboWalk       = "limbo_walk"
-	limboVarCounts           = "counts"
-	limboVarHolderStates     = "holder_states"
-	limboVarKeepEvent        = "keep_event"
-	limboVarKeepEventType    = "keep_event_type"
-	limboVarKeepHolder       = "keep_holder"
-	limboVarKeepSockFlag     = "keep_sock_flag"
-	limboVarPromotedCount    = "promoted_count"
-	limboVarTraceAges        = "trace_ages"
-	limboVarTraceAll         = "trace_all"
-	limboVarTraceFamily      = "trace_family"
-	limboVarTraceLocalPort   = "trace_local_port"
-	limboVarTraceMask        = "trace_mask"
-	limboVarTraceNet         = "trace_net"
-	limboVarTraceNewStates   = "trace_new_states"
-	limboVarTraceOldStates   = "trace_old_states"
-	limboVarTracePeerPort    = "trace_peer_port"
-	limboVarTracePid         = "trace_pid"
-	limboVarTracePort        = "trace_port"
-	limboVarTraceStates      = "trace_states"
-	limboVarWakeBytes        = "wake_bytes"
-	limboVarWalk             = "walk"
-	limboVarWalkHeads        = "walk_heads"
-	limboVarWalkStates       = "walk_states"
-	limboVarWalkTimewait     = "walk_timewait"
-	limboVarWatchStates      = "watch_states"
-	limboVarYoungSlots       = "young_slots"
+	limboMapEvents               = "events"
+	limboMapOldGeneration        = "old_generation"
+	limboMapValues               = "values"
+	limboMapWanted               = "wanted"
+	limboMapYoungCpus            = "young_cpus"
+	limboMapYoungRing            = "young_ring"
+	limboProgLimboAge            = "limbo_age"
+	limboProgLimboHolders        = "limbo_holders"
+	limboProgLimboLearn          = "limbo_learn"
+	limboProgLimboRead           = "limbo_read"
+	limboProgLimboRetransmit     = "limbo_retransmit"
+	limboProgLimboSetState       = "limbo_set_state"
+	limboProgLimboSetStateNested = "limbo_set_state_nested"
+	limboProgLimboWalk           = "limbo_walk"
+	limboVarCounts               = "counts"
+	limboVarCpus                 = "cpus"
+	limboVarHolderStates         = "holder_states"
+	limboVarKeepEvent            = "keep_event"
+	limboVarKeepEventType        = "keep_event_type"
+	limboVarKeepHolder           = "keep_holder"
+	limboVarKeepSockFlag         = "keep_sock_flag"
+	limboVarPromotedCount        = "promoted_count"
+	limboVarTraceAges            = "trace_ages"
+	limboVarTraceAll             = "trace_all"
+	limboVarTraceFamily          = "trace_family"
+	limboVarTraceLocalPort       = "trace_local_port"
+	limboVarTraceMask            = "trace_mask"
+	limboVarTraceNet             = "trace_net"
+	limboVarTraceNewStates       = "trace_new_states"
+	limboVarTraceOldStates       = "trace_old_states"
+	limboVarTracePeerPort        = "trace_peer_port"
+	limboVarTracePid             = "trace_pid"
+	limboVarTracePort            = "trace_port"
+	limboVarTraceStates          = "trace_states"
+	limboVarWakeBytes            = "wake_bytes"
+	limboVarWalk                 = "walk"
+	limboVarWalkHeads            = "walk_heads"
+	limboVarWalkStates           = "walk_states"
+	limboVarWalkTimewait         = "walk_timewait"
+	limboVarWatchStates          = "watch_states"
 )
 
 // loadLimbo returns the embedded CollectionSpec for limbo.
@@ -286,13 +293,14 @@ type limboSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboProgramSpecs struct {
-	LimboAge        *ebpf.ProgramSpec `ebpf:"limbo_age"`
-	LimboHolders    *ebpf.ProgramSpec `ebpf:"limbo_holders"`
-	LimboLearn      *ebpf.ProgramSpec `ebpf:"limbo_learn"`
-	LimboRead       *ebpf.ProgramSpec `ebpf:"limbo_read"`
-	LimboRetransmit *ebpf.ProgramSpec `ebpf:"limbo_retransmit"`
-	LimboSetState   *ebpf.ProgramSpec `ebpf:"limbo_set_state"`
-	LimboWalk       *ebpf.ProgramSpec `ebpf:"limbo_walk"`
+	LimboAge            *ebpf.ProgramSpec `ebpf:"limbo_age"`
+	LimboHolders        *ebpf.ProgramSpec `ebpf:"limbo_holders"`
+	LimboLearn          *ebpf.ProgramSpec `ebpf:"limbo_learn"`
+	LimboRead           *ebpf.ProgramSpec `ebpf:"limbo_read"`
+	LimboRetransmit     *ebpf.ProgramSpec `ebpf:"limbo_retransmit"`
+	LimboSetState       *ebpf.ProgramSpec `ebpf:"limbo_set_state"`
+	LimboSetStateNested *ebpf.ProgramSpec `ebpf:"limbo_set_state_nested"`
+	LimboWalk           *ebpf.ProgramSpec `ebpf:"limbo_walk"`
 }
 
 // limboMapSpecs contains maps before they are loaded into the kernel.
@@ -312,6 +320,7 @@ type limboMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboVariableSpecs struct {
 	Counts         *ebpf.VariableSpec `ebpf:"counts"`
+	Cpus           *ebpf.VariableSpec `ebpf:"cpus"`
 	HolderStates   *ebpf.VariableSpec `ebpf:"holder_states"`
 	KeepEvent      *ebpf.VariableSpec `ebpf:"keep_event"`
 	KeepEventType  *ebpf.VariableSpec `ebpf:"keep_event_type"`
@@ -336,7 +345,6 @@ type limboVariableSpecs struct {
 	WalkStates     *ebpf.VariableSpec `ebpf:"walk_states"`
 	WalkTimewait   *ebpf.VariableSpec `ebpf:"walk_timewait"`
 	WatchStates    *ebpf.VariableSpec `ebpf:"watch_states"`
-	YoungSlots     *ebpf.VariableSpec `ebpf:"young_slots"`
 }
 
 // limboObjects contains all objects after they have been loaded into the kernel.
@@ -383,6 +391,7 @@ func (m *limboMaps) Close() error {
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboVariables struct {
 	Counts         *ebpf.Variable `ebpf:"counts"`
+	Cpus           *ebpf.Variable `ebpf:"cpus"`
 	HolderStates   *ebpf.Variable `ebpf:"holder_states"`
 	KeepEvent      *ebpf.Variable `ebpf:"keep_event"`
 	KeepEventType  *ebpf.Variable `ebpf:"keep_event_type"`
@@ -407,20 +416,20 @@ type limboVariables struct {
 	WalkStates     *ebpf.Variable `ebpf:"walk_states"`
 	WalkTimewait   *ebpf.Variable `ebpf:"walk_timewait"`
 	WatchStates    *ebpf.Variable `ebpf:"watch_states"`
-	YoungSlots     *ebpf.Variable `ebpf:"young_slots"`
 }
 
 // limboPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboPrograms struct {
-	LimboAge        *ebpf.Program `ebpf:"limbo_age"`
-	LimboHolders    *ebpf.Program `ebpf:"limbo_holders"`
-	LimboLearn      *ebpf.Program `ebpf:"limbo_learn"`
-	LimboRead       *ebpf.Program `ebpf:"limbo_read"`
-	LimboRetransmit *ebpf.Program `ebpf:"limbo_retransmit"`
-	LimboSetState   *ebpf.Program `ebpf:"limbo_set_state"`
-	LimboWalk       *ebpf.Program `ebpf:"limbo_walk"`
+	LimboAge            *ebpf.Program `ebpf:"limbo_age"`
+	LimboHolders        *ebpf.Program `ebpf:"limbo_holders"`
+	LimboLearn          *ebpf.Program `ebpf:"limbo_learn"`
+	LimboRead           *ebpf.Program `ebpf:"limbo_read"`
+	LimboRetransmit     *ebpf.Program `ebpf:"limbo_retransmit"`
+	LimboSetState       *ebpf.Program `ebpf:"limbo_set_state"`
+	LimboSetStateNested *ebpf.Program `ebpf:"limbo_set_state_nested"`
+	LimboWalk           *ebpf.Program `ebpf:"limbo_walk"`
 }
 
 func (p *limboPrograms) Close() error {
@@ -431,6 +440,7 @@ func (p *limboPrograms) Close() error {
 		p.LimboRead,
 		p.LimboRetransmit,
 		p.LimboSetState,
+		p.LimboSetStateNested,
 		p.LimboWalk,
 	)
 }

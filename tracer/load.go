@@ -9,6 +9,7 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -34,6 +35,9 @@ type Tracer struct {
 
 	youngCPUs *ebpf.Memory
 	youngBuf  []byte
+	heads     []uint64 // of each CPU's first ring at the last Age
+	agedAt    time.Duration
+	ringPace  time.Duration
 	values    *ebpf.Memory
 	valuesBuf []byte
 	event     flow.Event
@@ -104,11 +108,11 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps["events"].MaxEntries = opts.RingBytes
 	spec.Maps["old_generation"].MaxEntries = opts.MaxPromoted
-	spec.Maps["young_ring"].MaxEntries = opts.YoungSlots * uint32(cpus)
-	spec.Maps["young_cpus"].MaxEntries = uint32(cpus)
+	spec.Maps["young_ring"].MaxEntries = (opts.YoungSlots + nestedSlots) * uint32(cpus)
+	spec.Maps["young_cpus"].MaxEntries = 2 * uint32(cpus)
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),
-		"young_slots":  opts.YoungSlots,
+		"cpus":         uint32(cpus),
 	}
 	if opts.Trace != nil {
 		opts.Trace.knobs(knobs, opts.RingBytes)
@@ -166,7 +170,11 @@ func (t *Tracer) prepare() error {
 	if t.values, err = t.objs.Values.Memory(); err != nil {
 		return fmt.Errorf("mapping values: %w", err)
 	}
-	t.youngBuf = make([]byte, t.cpus*int(unsafe.Sizeof(limboYoungCpu{})))
+	t.youngBuf = make([]byte, 2*t.cpus*ringStride)
+	t.heads = make([]uint64, t.cpus)
+	if err := t.initRings(); err != nil {
+		return err
+	}
 	t.valuesBuf = make([]byte, valuesMax*valuesSize)
 	if t.reader, err = ringbuf.NewReader(t.objs.Events); err != nil {
 		return fmt.Errorf("opening ring buffer: %w", err)
@@ -181,8 +189,11 @@ func (t *Tracer) Attach() error {
 		return nil
 	}
 	if t.opts.Trace == nil || !t.opts.Trace.RetransmitsOnly {
-		if err := t.attach("inet_sock_set_state", t.objs.LimboSetState); err != nil {
-			return err
+		// In this order: the second handles what the first does not see.
+		for _, prog := range []*ebpf.Program{t.objs.LimboSetState, t.objs.LimboSetStateNested} {
+			if err := t.attach("inet_sock_set_state", prog); err != nil {
+				return err
+			}
 		}
 	}
 	if t.opts.Trace == nil || !t.opts.Trace.NoRetransmits {

@@ -67,9 +67,24 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		Tracked:      tracked,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut
-	// Kernels before 5.12 do not count, because they do not miss any.
-	if info, err := t.objs.LimboSetState.Stats(); err == nil {
-		s.Recursion = info.RecursionMisses
+	// Kernels before 5.12 do not count, because they do not miss any. What the
+	// first program misses the second one sees; what both miss is gone. Nothing
+	// nests three deep, so that has not been seen.
+	if hidden, err := t.hidden(); err == nil && hidden > c.Nested {
+		s.Recursion = hidden - c.Nested
 	}
 	return s, nil
+}
+
+// hidden returns how many transitions the kernel did not show to the first
+// program.
+func (t *Tracer) hidden() (uint64, error) {
+	if t.objs.LimboSetState == nil {
+		return 0, nil
+	}
+	info, err := t.objs.LimboSetState.Stats()
+	if err != nil {
+		return 0, fmt.Errorf("reading program statistics: %w", err)
+	}
+	return info.RecursionMisses, nil
 }

@@ -21,6 +21,8 @@ type Kernel interface {
 	owner.Source
 	// Age promotes sockets that entered their state before the given time.
 	Age(before time.Duration, flush func() error) error
+	// AgePace is how soon to do so again at the present rate of connections.
+	AgePace() time.Duration
 	Events(fn func(*flow.Event)) error
 	Read(socks []*flow.Sock, track bool) error
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
@@ -186,13 +188,14 @@ func (a *Agent) step(now time.Duration) error {
 
 // tick is what happens at a steady pace: ageing, and looking for losses.
 func (a *Agent) tick(now time.Duration) error {
-	// After a stop (SIGSTOP, a suspended machine) the missed ticks are not
-	// made up for.
-	a.nextAge = max(a.nextAge+a.cfg.Tick, now+a.cfg.Tick/2)
-	err := a.kernel.Age(now-a.cfg.Tick, func() error { return a.kernel.Events(a.onEvent) })
+	// Sockets are given a tick to leave their state. Where they come faster
+	// than the rings hold for that long, less: early looks cost more.
+	pace := min(a.cfg.Tick, a.kernel.AgePace())
+	err := a.kernel.Age(now-pace, func() error { return a.kernel.Events(a.onEvent) })
 	if err != nil {
 		return err
 	}
+	a.nextAge = now + min(a.cfg.Tick, a.kernel.AgePace())
 	a.countEvents()
 	stats, err := a.kernel.Stats()
 	if err != nil {
