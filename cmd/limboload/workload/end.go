@@ -28,7 +28,16 @@ func (s *Set) End(how End) error {
 			return fmt.Errorf("ending %s with %s: %w", s.spec.Kind, how, err)
 		}
 	}
-	return s.waitEnded()
+	if err := s.waitEnded(); err != nil {
+		return err
+	}
+	if s.spec.Kind == FinWait1 || s.spec.Kind == FinWait1ZeroWindow {
+		for _, sk := range s.socks {
+			closeAll(sk.peer)
+			sk.peer = -1
+		}
+	}
+	return nil
 }
 
 func (s *Set) endOne(sk *sock, how End) error {

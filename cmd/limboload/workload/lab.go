@@ -176,8 +176,12 @@ func (l *Lab) Answer() error {
 // Unreachable makes the far end a router that answers with ICMP host
 // unreachable for IPv4 and no route for IPv6.
 func (l *Lab) Unreachable() error {
-	for _, s := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
-		if err := l.far.Sysctl(s, "1"); err != nil {
+	for s, value := range map[string]string{
+		"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1",
+		// By default one message a second and destination is sent.
+		"net/ipv4/icmp_ratelimit": "0", "net/ipv6/icmp/ratelimit": "0",
+	} {
+		if err := l.far.Sysctl(s, value); err != nil {
 			return err
 		}
 	}

@@ -87,6 +87,7 @@ func (a *agent) cleanUp() {
 	select {
 	case <-a.exited:
 	default:
+		a.t.Log("the agent has to be killed")
 		_ = a.cmd.Process.Signal(syscall.SIGCONT)
 		_ = a.cmd.Process.Kill()
 		<-a.exited
@@ -98,6 +99,9 @@ func (a *agent) cleanUp() {
 		wrong.add("a line on standard output breaks the contract: "+b.why, b.line)
 	}
 	wrong.report()
+	if a.t.Failed() {
+		a.t.Logf("the agent %s", a.cmd.ProcessState)
+	}
 	if a.t.Failed() && len(a.stderr) > 0 {
 		a.t.Logf("standard error of %s:\n%s", strings.Join(a.cmd.Args[1:], " "), strings.Join(tail(a.stderr, 20), "\n"))
 	}

@@ -189,9 +189,6 @@ func (s *scene) audit(a *agent, resolved bool) {
 	}
 	ids := make(map[string]workload.Tuple)
 	for _, r := range records {
-		if r.event() == "tcplimbo.loss" {
-			s.t.Logf("loss: %s", r.line)
-		}
 		if !r.finding() {
 			continue
 		}
@@ -207,6 +204,9 @@ func (s *scene) audit(a *agent, resolved bool) {
 		}
 	}
 	wrong.report()
+	if n := losses(records); n > 0 {
+		s.t.Logf("the agent says that %d records were lost", n)
+	}
 }
 
 // problems gathers failures of many sockets into few lines.
