@@ -32,7 +32,7 @@ enum sock_flag {
 struct task_id {
 	__u32 pid; /* thread group, in the agent's pid namespace */
 	__u32 tid;
-	__u32 uid;
+	__u32 uid; /* of the socket; of the process in struct holder */
 	__u32 pad;
 	__u8 comm[COMM_LEN];
 };
@@ -141,20 +141,29 @@ struct walk_state {
 	__u32 pid_level; /* depth of the agent's pid namespace */
 };
 
-/* A slot of the young generation. */
+/* A slot of the young generation: a cache line. */
 struct young_slot {
 	__u64 seq; /* position + 1, written last: the slot is whole */
 	__u64 sk;
 	__u64 cookie;
-	__u64 time_ns;
+	__u64 jiffies; /* when it was written: a load, where a clock costs 25 ns */
+	__u32 pid; /* the rest of struct task_id; 0: not known */
+	__u32 tid;
+	__u32 uid;
+	__u8 state;
+	__u8 pad[3];
+	__u8 comm[COMM_LEN];
+};
+
+/* What finds a minisocket, beside the slot of the same index. */
+struct young_tuple {
 	__u64 net;
 	__u64 addrpair; /* skc_addrpair, 0 for IPv6 */
-	struct task_id task;
+	__u64 ehash;	/* the namespace's table, 0: to be looked up */
+	__u32 mask;
 	__u32 hash;
 	__u32 portpair;
-	__u16 family;
-	__u8 state;
-	__u8 pad[5];
+	__u32 pad;
 };
 
 /*
@@ -180,9 +189,10 @@ struct promoted {
 	__u64 cookie;
 	__u64 since_ns;
 	struct task_id task;
+	__u32 hash; /* skc_hash */
 	__u8 state;
 	__u8 flags;
-	__u8 pad[6];
+	__u8 pad[2];
 };
 
 #endif

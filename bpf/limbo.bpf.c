@@ -27,11 +27,17 @@
 
 static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
 {
+	/*
+	 * close() sets the state that close() leads to, also where that is the same
+	 * (net/ipv4/tcp.c, tcp_close_state): a half-closed socket, or a closed one.
+	 */
+	if (oldstate == newstate)
+		return;
 	if (trace_all) {
 		trace(sk, EVENT_TRANSITION, oldstate, newstate);
 		return;
 	}
-	if (promoted_count && follow(sk, oldstate, newstate))
+	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(newstate) && !(oldstate == TCP_FIN_WAIT1 && newstate == TCP_FIN_WAIT2))
 		remember(sk, newstate);
@@ -65,17 +71,17 @@ int BPF_PROG(limbo_retransmit, struct sock *sk)
 {
 	if (trace_all)
 		trace(sk, EVENT_RETRANSMIT, sk->__sk_common.skc_state, sk->__sk_common.skc_state);
-	else if (promoted_count)
+	else
 		retransmitted(sk);
 	return 0;
 }
 
-/* args: ring, time before which a slot is old enough. Returns 1 if there is more. */
+/* args: ring, jiffies after which a slot is old enough. Returns 1 if there is more. */
 SEC("raw_tp/tcplimbo_age")
 int limbo_age(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 number = ctx->args[0];
-	__u64 before_ns = ctx->args[1];
+	__u64 before = bpf_jiffies64() - ctx->args[1];
 	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &number);
 	__u64 position;
 
@@ -85,7 +91,7 @@ int limbo_age(struct bpf_raw_tracepoint_args *ctx)
 	if (y->head - position > y->slots)
 		position = y->head - y->slots;
 	for (int i = 0; i < AGE_RUN && position < y->head; i++) {
-		if (!age_position(number, position, before_ns)) {
+		if (!age_position(number, position, before)) {
 			y->tail = position;
 			return 0;
 		}

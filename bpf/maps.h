@@ -22,6 +22,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set */
+	__type(key, __u32);
+	__type(value, struct young_tuple);
+} young_tuples SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1); /* set */
 	__type(key, __u32);
@@ -60,8 +67,14 @@ struct {
 /* Failures are rare: plain shared counters, added to atomically. */
 struct counters counts = {};
 struct walk_state walk = {};
-/* Elements of promoted, so that an empty one is not looked up. */
+/* Elements of the old generation. */
 __u64 promoted_count = 0;
+/*
+ * How many of them have hashes that fall together: most transitions are of
+ * sockets that are not there, and learn that here for the price of a load.
+ */
+#define FILTER 1024
+__u32 promoted_filter[FILTER] = {};
 /* iter/task_file: every TCP socket in these states, wanted or not. */
 __u32 holder_states = 0;
 

@@ -29,6 +29,35 @@ static __always_inline struct event *new_event(__u8 type)
 	return e;
 }
 
+static __always_inline __u32 *filter_of(__u32 hash)
+{
+	return &promoted_filter[hash & (FILTER - 1)];
+}
+
+/* A connected socket keeps its hash until it is gone, its minisocket has it too. */
+static __always_inline bool maybe_promoted(struct sock *sk)
+{
+	return promoted_count && *filter_of(sk->__sk_common.skc_hash);
+}
+
+static __always_inline int put_promoted(__u64 addr, struct promoted *p)
+{
+	p->hash = BPF_CORE_READ((struct sock_common *)addr, skc_hash);
+	if (bpf_map_update_elem(&old_generation, &addr, p, BPF_NOEXIST))
+		return -1;
+	__sync_fetch_and_add(filter_of(p->hash), 1);
+	__sync_fetch_and_add(&promoted_count, 1);
+	return 0;
+}
+
+static __always_inline void drop_promoted(__u64 addr, __u32 hash)
+{
+	if (bpf_map_delete_elem(&old_generation, &addr))
+		return;
+	__sync_fetch_and_add(filter_of(hash), -1);
+	__sync_fetch_and_add(&promoted_count, -1);
+}
+
 static __always_inline void announce(__u64 addr, const struct promoted *p)
 {
 	struct event *e = new_event(EVENT_PROMOTED);
@@ -68,15 +97,13 @@ static __always_inline void promote(__u64 addr, struct promoted *p)
 	if (old) {
 		/* Its end was not seen: the address serves another socket now. */
 		COUNT(promoted_stale);
-		bpf_map_delete_elem(&old_generation, &addr);
-		__sync_fetch_and_add(&promoted_count, -1);
+		drop_promoted(addr, old->hash);
 	}
-	if (bpf_map_update_elem(&old_generation, &addr, p, BPF_NOEXIST)) {
+	if (put_promoted(addr, p)) {
 		COUNT(promoted_full);
 		p->flags |= SOCK_UNTRACKED;
 	} else {
 		COUNT(promoted);
-		__sync_fetch_and_add(&promoted_count, 1);
 	}
 	announce(addr, p);
 }
@@ -89,19 +116,11 @@ static __always_inline void promote(__u64 addr, struct promoted *p)
  * reader of the values takes the addresses from the minisocket itself.
  * A global function: verified once, not for each caller.
  */
-__noinline __u64 find_timewait(__u64 net, __u32 hash, __u32 portpair, __u64 addrpair)
+__noinline __u64 search_bucket(__u64 bucket, __u64 net, __u32 hash, __u32 portpair, __u64 addrpair)
 {
-	struct inet_hashinfo *hashinfo =
-		core_hashinfo((struct net *)net, (struct inet_hashinfo *)walk.hashinfo);
-	struct inet_ehash_bucket *bucket;
-	struct hlist_nulls_node *node;
+	struct hlist_nulls_node *node =
+		BPF_CORE_READ((struct inet_ehash_bucket *)bucket, chain.first);
 
-	if (!hashinfo)
-		return 0;
-	bucket = BPF_CORE_READ(hashinfo, ehash);
-	bucket = (void *)bucket + (__u64)(hash & BPF_CORE_READ(hashinfo, ehash_mask)) *
-					  bpf_core_type_size(struct inet_ehash_bucket);
-	node = BPF_CORE_READ(bucket, chain.first);
 	for (int i = 0; i < CHAIN_MAX; i++) {
 		struct inet_timewait_sock *tw;
 		struct sock_common *c;
@@ -110,16 +129,39 @@ __noinline __u64 find_timewait(__u64 net, __u32 hash, __u32 portpair, __u64 addr
 			return 0;
 		c = (void *)node - bpf_core_field_offset(struct sock_common, skc_nulls_node);
 		tw = (struct inet_timewait_sock *)c;
-		if (BPF_CORE_READ(c, skc_hash) == hash &&
-		    BPF_CORE_READ(c, skc_portpair) == portpair &&
+		/*
+		 * Nearly all minisockets have gone on to TIME_WAIT: ask that first,
+		 * even of what may not be one.
+		 */
+		if (BPF_CORE_READ(tw, tw_substate) == TCP_FIN_WAIT2 &&
 		    BPF_CORE_READ(c, skc_state) == TCP_TIME_WAIT &&
+		    BPF_CORE_READ(c, skc_hash) == hash &&
+		    BPF_CORE_READ(c, skc_portpair) == portpair &&
 		    (__u64)BPF_CORE_READ(c, skc_net.net) == net &&
 		    (!addrpair || BPF_CORE_READ(c, skc_addrpair) == addrpair))
-			return BPF_CORE_READ(tw, tw_substate) == TCP_FIN_WAIT2 ? (__u64)c : 0;
+			return (__u64)c;
 		node = BPF_CORE_READ(node, next);
 	}
 	COUNT(chain_cut);
 	return 0;
+}
+
+static __always_inline __u64 find_timewait(const struct young_tuple *t)
+{
+	__u32 size = bpf_core_type_size(struct inet_ehash_bucket), mask = t->mask;
+	struct inet_hashinfo *hashinfo;
+	__u64 ehash = t->ehash;
+
+	if (!ehash) {
+		hashinfo = core_hashinfo((struct net *)t->net,
+					 (struct inet_hashinfo *)walk.hashinfo);
+		if (!hashinfo)
+			return 0;
+		ehash = (__u64)BPF_CORE_READ(hashinfo, ehash);
+		mask = BPF_CORE_READ(hashinfo, ehash_mask);
+	}
+	return search_bucket(ehash + (__u64)(t->hash & mask) * size, t->net, t->hash, t->portpair,
+			     t->addrpair);
 }
 
 /* When a minisocket entered FIN_WAIT2; not known better, when it was closed. */

@@ -182,19 +182,25 @@ static __always_inline __u32 pid_in_namespace(struct task_struct *task)
 }
 
 /* Right only where the kernel is in the context of the caller. */
-static __always_inline void current_task(struct task_id *t)
+static __always_inline void current_ids(__u32 *pid, __u32 *tid)
 {
 	__u64 ids = bpf_get_current_pid_tgid();
 
-	t->pid = ids >> 32;
-	t->tid = (__u32)ids;
+	*pid = ids >> 32;
+	*tid = (__u32)ids;
 	if (walk.pid_level) {
 		struct task_struct *task = (void *)bpf_get_current_task();
 
-		t->tid = pid_in_namespace(task);
-		t->pid = pid_in_namespace(BPF_CORE_READ(task, group_leader));
+		*tid = pid_in_namespace(task);
+		*pid = pid_in_namespace(BPF_CORE_READ(task, group_leader));
 	}
-	t->uid = (__u32)bpf_get_current_uid_gid();
+}
+
+/* The user is the socket's: the task's costs more to ask for than all else. */
+static __always_inline void current_task(struct task_id *t, struct sock *sk)
+{
+	current_ids(&t->pid, &t->tid);
+	t->uid = sk->sk_uid.val;
 	bpf_get_current_comm(t->comm, sizeof(t->comm));
 }
 

@@ -37,24 +37,29 @@ static __always_inline void describe(struct event *e, struct sock *sk)
 static __always_inline __u64 successor_of(struct sock *sk, __u8 flags)
 {
 	struct sock_common *c = &sk->__sk_common;
+	struct young_tuple t = {};
 
 	if (!(flags & SOCK_ORPHAN))
 		return 0;
-	/* A probe read, because a global function takes no typed pointer. */
-	return find_timewait((__u64)BPF_CORE_READ(c, skc_net.net), c->skc_hash, c->skc_portpair,
-			     c->skc_family == AF_INET ? c->skc_addrpair : 0);
+	/* A probe read, because numbers are calculated with, not pointers. */
+	t.net = (__u64)BPF_CORE_READ(c, skc_net.net);
+	t.hash = c->skc_hash;
+	t.portpair = c->skc_portpair;
+	t.addrpair = c->skc_family == AF_INET ? c->skc_addrpair : 0;
+	return find_timewait(&t);
 }
 
 /* The minisocket inherits what is known of its socket, the cookie included. */
 static __always_inline void promote_successor(__u64 addr, const struct promoted *p)
 {
+	struct promoted *old = bpf_map_lookup_elem(&old_generation, &addr);
 	struct promoted next = *p;
 
 	next.flags |= SOCK_TIMEWAIT | SOCK_ORPHAN;
-	if (bpf_map_update_elem(&old_generation, &addr, &next, BPF_ANY))
+	if (old) /* what had the address before ended unseen */
+		drop_promoted(addr, old->hash);
+	if (put_promoted(addr, &next))
 		COUNT(promoted_full);
-	else
-		__sync_fetch_and_add(&promoted_count, 1);
 }
 
 /* Takes the socket out of the old generation; returns what lives on, or 0. */
@@ -67,8 +72,7 @@ static __always_inline __u64 leave(struct sock *sk, struct promoted *p, int olds
 		successor = successor_of(sk, dead);
 	if (successor)
 		promote_successor(successor, p);
-	bpf_map_delete_elem(&old_generation, &addr);
-	__sync_fetch_and_add(&promoted_count, -1);
+	drop_promoted(addr, p->hash);
 	return successor;
 }
 
@@ -95,8 +99,7 @@ static __always_inline bool still_same(struct sock *sk, struct promoted *p)
 		return true;
 	}
 	COUNT(promoted_stale);
-	bpf_map_delete_elem(&old_generation, &addr);
-	__sync_fetch_and_add(&promoted_count, -1);
+	drop_promoted(addr, p->hash);
 	return false;
 }
 
@@ -104,13 +107,16 @@ static __always_inline bool still_same(struct sock *sk, struct promoted *p)
 static __always_inline bool follow(struct sock *sk, int oldstate, int newstate)
 {
 	__u64 addr = (__u64)sk;
-	struct promoted *p = bpf_map_lookup_elem(&old_generation, &addr);
+	struct promoted *p;
 	struct event *e;
 
+	if (!maybe_promoted(sk))
+		return false;
+	p = bpf_map_lookup_elem(&old_generation, &addr);
 	if (!p || !still_same(sk, p))
 		return false;
 	if (in_process_context(newstate))
-		current_task(&p->task);
+		current_task(&p->task, sk);
 	e = new_event(EVENT_TRANSITION);
 	if (!e) {
 		move_on(sk, p, oldstate, newstate);
@@ -205,7 +211,7 @@ static __always_inline void trace(struct sock *sk, __u8 type, int oldstate, int 
 	e->old_state = oldstate;
 	e->new_state = newstate;
 	if (type == EVENT_TRANSITION && in_process_context(newstate))
-		current_task(&e->task);
+		current_task(&e->task, sk);
 	if (!trace_wants(e, event_family(e))) {
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return;
@@ -217,9 +223,12 @@ static __always_inline void trace(struct sock *sk, __u8 type, int oldstate, int 
 static __always_inline void retransmitted(struct sock *sk)
 {
 	__u64 addr = (__u64)sk;
-	struct promoted *p = bpf_map_lookup_elem(&old_generation, &addr);
+	struct promoted *p;
 	struct event *e;
 
+	if (!maybe_promoted(sk))
+		return;
+	p = bpf_map_lookup_elem(&old_generation, &addr);
 	if (!p || p->cookie != sk->__sk_common.skc_cookie.counter)
 		return;
 	e = new_event(EVENT_RETRANSMIT);

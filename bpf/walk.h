@@ -27,10 +27,8 @@ static __always_inline void track(struct sock_values *v)
 	if (old) {
 		old->cookie = v->cookie;
 		old->state = v->state;
-	} else if (bpf_map_update_elem(&old_generation, &v->sk, &p, BPF_NOEXIST)) {
+	} else if (put_promoted(v->sk, &p)) {
 		v->flags |= SOCK_UNTRACKED;
-	} else {
-		__sync_fetch_and_add(&promoted_count, 1);
 	}
 }
 

@@ -7,21 +7,43 @@
 #ifndef TCPLIMBO_YOUNG_H
 #define TCPLIMBO_YOUNG_H
 
-static __always_inline bool same_life(const struct young_slot *s, struct sock_common *c)
+static __always_inline bool same_life(const struct young_slot *s, const struct young_tuple *t,
+				      struct sock_common *c)
 {
 	__u64 cookie = BPF_CORE_READ(c, skc_cookie.counter);
 
 	if (s->cookie)
 		return cookie == s->cookie;
 	/* 5.10, 5.11: no cookie unless somebody asked; connect sets ports late */
-	return BPF_CORE_READ(c, skc_net.net) == (struct net *)s->net &&
-	       (s->state == TCP_SYN_SENT || BPF_CORE_READ(c, skc_portpair) == s->portpair);
+	return BPF_CORE_READ(c, skc_net.net) == (struct net *)t->net &&
+	       (s->state == TCP_SYN_SENT || BPF_CORE_READ(c, skc_portpair) == t->portpair);
+}
+
+static __always_inline void task_of_slot(struct task_id *t, const struct young_slot *s)
+{
+	t->pid = s->pid;
+	t->tid = s->tid;
+	t->uid = s->uid;
+	__builtin_memcpy(t->comm, s->comm, sizeof(t->comm));
 }
 
 /* The way from FIN_WAIT1 to FIN_WAIT2 makes no slot of its own. */
 static __always_inline bool covers(const struct young_slot *s, __u8 state)
 {
 	return state == s->state || (s->state == TCP_FIN_WAIT1 && state == TCP_FIN_WAIT2);
+}
+
+/*
+ * When the slot was written, told up to a jiffy late, so that nothing is called
+ * stuck too early.
+ */
+static __always_inline __u64 entered_ns(const struct young_slot *s)
+{
+	__u64 age = bpf_jiffies64() - s->jiffies;
+
+	if (!age || !walk.hz)
+		return bpf_ktime_get_boot_ns();
+	return bpf_ktime_get_boot_ns() - (age - 1) * (1000000000ULL / walk.hz);
 }
 
 /*
@@ -33,18 +55,17 @@ static __always_inline __u64 state_since(const struct young_slot *s, __u8 state)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)s->sk;
 	__u32 ago = (__u32)bpf_jiffies64() - BPF_CORE_READ(tp, rcv_tstamp);
-	__u64 since;
+	__u64 entered = entered_ns(s), since;
 
 	if (state == s->state || !walk.hz)
-		return s->time_ns;
+		return entered;
 	since = bpf_ktime_get_boot_ns() - (__u64)ago * (1000000000ULL / walk.hz);
-	return since > s->time_ns ? since : s->time_ns;
+	return since > entered ? since : entered;
 }
 
-static __always_inline int promote_timewait(const struct young_slot *s)
+static __always_inline int promote_timewait(const struct young_slot *s, const struct young_tuple *t)
 {
 	struct promoted p = {
-		.task = s->task,
 		.state = TCP_FIN_WAIT2,
 		.flags = SOCK_TIMEWAIT | SOCK_ORPHAN,
 	};
@@ -52,11 +73,12 @@ static __always_inline int promote_timewait(const struct young_slot *s)
 
 	if (!WATCHED(TCP_FIN_WAIT2))
 		return 0;
-	addr = find_timewait(s->net, s->hash, s->portpair, s->addrpair);
+	addr = find_timewait(t);
 	if (!addr)
 		return 0;
+	task_of_slot(&p.task, s);
 	p.cookie = BPF_CORE_READ((struct sock_common *)addr, skc_cookie.counter);
-	p.since_ns = timewait_since(addr, s->time_ns);
+	p.since_ns = timewait_since(addr, entered_ns(s));
 	promote(addr, &p);
 	return 1;
 }
@@ -69,41 +91,60 @@ static __always_inline int promote_timewait(const struct young_slot *s)
 __noinline int settle(__u32 index)
 {
 	struct young_slot *s = bpf_map_lookup_elem(&young_ring, &index);
+	struct young_tuple *t = bpf_map_lookup_elem(&young_tuples, &index);
 	struct promoted p = {};
 	struct sock_common *c;
 	__u8 state;
 
-	if (!s)
+	if (!s || !t)
 		return 0;
 	c = (struct sock_common *)s->sk;
 	state = BPF_CORE_READ(c, skc_state);
-	if (covers(s, state) && same_life(s, c)) {
+	if (covers(s, state) && same_life(s, t, c)) {
 		p.cookie = s->cookie;
 		p.since_ns = state_since(s, state);
-		p.task = s->task;
+		task_of_slot(&p.task, s);
 		p.state = state;
 		promote(s->sk, &p);
 		return 1;
 	}
-	return s->state == TCP_FIN_WAIT1 ? promote_timewait(s) : 0;
+	return s->state == TCP_FIN_WAIT1 ? promote_timewait(s, t) : 0;
 }
 
-static __always_inline void fill_slot(struct young_slot *s, struct sock *sk, __u64 now, int state)
+static __always_inline void fill_tuple(__u32 index, struct sock *sk)
+{
+	struct young_tuple *t = bpf_map_lookup_elem(&young_tuples, &index);
+	struct sock_common *c = &sk->__sk_common;
+
+	if (!t)
+		return;
+	t->net = (__u64)c->skc_net.net;
+	t->ehash = 0;
+	if (bpf_core_field_exists(struct inet_hashinfo, pernet)) {
+		struct inet_hashinfo *hashinfo = c->skc_net.net->ipv4.tcp_death_row.hashinfo;
+
+		t->ehash = (__u64)hashinfo->ehash;
+		t->mask = hashinfo->ehash_mask;
+	}
+	t->hash = c->skc_hash;
+	t->portpair = c->skc_portpair;
+	t->addrpair = c->skc_family == AF_INET ? c->skc_addrpair : 0;
+}
+
+static __always_inline void fill_slot(struct young_slot *s, __u32 index, struct sock *sk, int state)
 {
 	s->sk = (__u64)sk;
 	s->cookie = sock_cookie(sk);
-	s->time_ns = now;
+	s->jiffies = bpf_jiffies64();
 	s->state = state;
-	s->task.pid = 0;
-	if (in_process_context(state))
-		current_task(&s->task);
-	if (state == TCP_FIN_WAIT1 || !s->cookie) {
-		s->net = (__u64)sk->__sk_common.skc_net.net;
-		s->hash = sk->__sk_common.skc_hash;
-		s->portpair = sk->__sk_common.skc_portpair;
-		s->family = sk->__sk_common.skc_family;
-		s->addrpair = s->family == AF_INET ? sk->__sk_common.skc_addrpair : 0;
+	s->pid = 0;
+	if (in_process_context(state)) {
+		current_ids(&s->pid, &s->tid);
+		s->uid = sk->sk_uid.val;
+		bpf_get_current_comm(s->comm, sizeof(s->comm));
 	}
+	if (state == TCP_FIN_WAIT1 || !s->cookie)
+		fill_tuple(index, sk);
 }
 
 /*
@@ -140,7 +181,7 @@ static __always_inline void remember(struct sock *sk, int state)
 			COUNT(young_overrun);
 			settle(index);
 		}
-		fill_slot(s, sk, bpf_ktime_get_boot_ns(), state);
+		fill_slot(s, index, sk, state);
 		s->seq = y->head + 1;
 		y->head++;
 	}
@@ -151,7 +192,7 @@ static __always_inline void remember(struct sock *sk, int state)
  * Looks at one position; 0 when the rest is too young. Runs on the CPU whose
  * ring it is, so that what stands before head is whole, or one lap on.
  */
-__noinline int age_position(__u32 number, __u64 position, __u64 before_ns)
+__noinline int age_position(__u32 number, __u64 position, __u64 before)
 {
 	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &number);
 	struct young_slot *s;
@@ -163,7 +204,7 @@ __noinline int age_position(__u32 number, __u64 position, __u64 before_ns)
 	s = bpf_map_lookup_elem(&young_ring, &index);
 	if (!s || s->seq != position + 1)
 		return 1;
-	if (s->time_ns > before_ns)
+	if (s->jiffies > before)
 		return 0;
 	settle(index);
 	return 1;

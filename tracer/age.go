@@ -21,11 +21,11 @@ const (
 	ringStride = int(unsafe.Sizeof(limboYoungCpu{}))
 )
 
-// Age looks at the slots of the young generation that were written before the
-// given boot time, and promotes the sockets still stuck. CPUs whose rings have
+// Age looks at the slots of the young generation that are at least this old, and
+// promotes the sockets still stuck. CPUs whose rings have
 // not moved are not disturbed. flush is called between runs so that the ring
 // buffer does not fill however many are promoted.
-func (t *Tracer) Age(before time.Duration, flush func() error) error {
+func (t *Tracer) Age(young time.Duration, flush func() error) error {
 	if _, err := t.youngCPUs.ReadAt(t.youngBuf, 0); err != nil {
 		return fmt.Errorf("reading young_cpus: %w", err)
 	}
@@ -35,11 +35,17 @@ func (t *Tracer) Age(before time.Duration, flush func() error) error {
 		if head == tail {
 			continue
 		}
-		if err := t.ageRing(ring, before, flush); err != nil {
+		if err := t.ageRing(ring, t.inJiffies(young), flush); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// inJiffies rounds up.
+func (t *Tracer) inJiffies(d time.Duration) uint64 {
+	jiffy := time.Second / time.Duration(t.decode.hz)
+	return uint64((d + jiffy - 1) / jiffy)
 }
 
 func (t *Tracer) ringAt(ring int) (head, tail uint64) {
@@ -68,13 +74,13 @@ func (t *Tracer) measureRings(now time.Duration) {
 // be then, at the rate of before the last call.
 func (t *Tracer) AgePace() time.Duration { return t.ringPace }
 
-func (t *Tracer) ageRing(ring int, before time.Duration, flush func() error) error {
+func (t *Tracer) ageRing(ring int, jiffies uint64, flush func() error) error {
 	cpu := ring % t.cpus
 	for range agePasses {
-		more, err := t.runOn(cpu, t.objs.LimboAge, uint64(ring), uint64(before))
+		more, err := t.runOn(cpu, t.objs.LimboAge, uint64(ring), jiffies)
 		if errors.Is(err, unix.ENXIO) {
 			// Offline: nothing runs there, so its ring can be read from here.
-			more, err = t.run(t.objs.LimboAge, uint64(ring), uint64(before))
+			more, err = t.run(t.objs.LimboAge, uint64(ring), jiffies)
 		}
 		if err != nil {
 			return fmt.Errorf("ageing sockets of CPU %d: %w", cpu, err)

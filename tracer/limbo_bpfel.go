@@ -99,9 +99,10 @@ type limboPromoted struct {
 		Pad  uint32
 		Comm [16]uint8
 	}
+	Hash  uint32
 	State uint8
 	Flags uint8
-	Pad   [6]uint8
+	Pad   [2]uint8
 }
 
 type limboSockFlag uint32
@@ -183,26 +184,28 @@ type limboYoungCpu struct {
 }
 
 type limboYoungSlot struct {
+	_       structs.HostLayout
+	Seq     uint64
+	Sk      uint64
+	Cookie  uint64
+	Jiffies uint64
+	Pid     uint32
+	Tid     uint32
+	Uid     uint32
+	State   uint8
+	Pad     [3]uint8
+	Comm    [16]uint8
+}
+
+type limboYoungTuple struct {
 	_        structs.HostLayout
-	Seq      uint64
-	Sk       uint64
-	Cookie   uint64
-	TimeNs   uint64
 	Net      uint64
 	Addrpair uint64
-	Task     struct {
-		_    structs.HostLayout
-		Pid  uint32
-		Tid  uint32
-		Uid  uint32
-		Pad  uint32
-		Comm [16]uint8
-	}
+	Ehash    uint64
+	Mask     uint32
 	Hash     uint32
 	Portpair uint32
-	Family   uint16
-	State    uint8
-	Pad      [5]uint8
+	Pad      uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -215,6 +218,7 @@ const (
 	limboMapWanted               = "wanted"
 	limboMapYoungCpus            = "young_cpus"
 	limboMapYoungRing            = "young_ring"
+	limboMapYoungTuples          = "young_tuples"
 	limboProgLimboAge            = "limbo_age"
 	limboProgLimboHolders        = "limbo_holders"
 	limboProgLimboLearn          = "limbo_learn"
@@ -231,6 +235,7 @@ const (
 	limboVarKeepHolder           = "keep_holder"
 	limboVarKeepSockFlag         = "keep_sock_flag"
 	limboVarPromotedCount        = "promoted_count"
+	limboVarPromotedFilter       = "promoted_filter"
 	limboVarTraceAges            = "trace_ages"
 	limboVarTraceAll             = "trace_all"
 	limboVarTraceFamily          = "trace_family"
@@ -313,6 +318,7 @@ type limboMapSpecs struct {
 	Wanted        *ebpf.MapSpec `ebpf:"wanted"`
 	YoungCpus     *ebpf.MapSpec `ebpf:"young_cpus"`
 	YoungRing     *ebpf.MapSpec `ebpf:"young_ring"`
+	YoungTuples   *ebpf.MapSpec `ebpf:"young_tuples"`
 }
 
 // limboVariableSpecs contains global variables before they are loaded into the kernel.
@@ -327,6 +333,7 @@ type limboVariableSpecs struct {
 	KeepHolder     *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepSockFlag   *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
 	PromotedCount  *ebpf.VariableSpec `ebpf:"promoted_count"`
+	PromotedFilter *ebpf.VariableSpec `ebpf:"promoted_filter"`
 	TraceAges      *ebpf.VariableSpec `ebpf:"trace_ages"`
 	TraceAll       *ebpf.VariableSpec `ebpf:"trace_all"`
 	TraceFamily    *ebpf.VariableSpec `ebpf:"trace_family"`
@@ -373,6 +380,7 @@ type limboMaps struct {
 	Wanted        *ebpf.Map `ebpf:"wanted"`
 	YoungCpus     *ebpf.Map `ebpf:"young_cpus"`
 	YoungRing     *ebpf.Map `ebpf:"young_ring"`
+	YoungTuples   *ebpf.Map `ebpf:"young_tuples"`
 }
 
 func (m *limboMaps) Close() error {
@@ -383,6 +391,7 @@ func (m *limboMaps) Close() error {
 		m.Wanted,
 		m.YoungCpus,
 		m.YoungRing,
+		m.YoungTuples,
 	)
 }
 
@@ -398,6 +407,7 @@ type limboVariables struct {
 	KeepHolder     *ebpf.Variable `ebpf:"keep_holder"`
 	KeepSockFlag   *ebpf.Variable `ebpf:"keep_sock_flag"`
 	PromotedCount  *ebpf.Variable `ebpf:"promoted_count"`
+	PromotedFilter *ebpf.Variable `ebpf:"promoted_filter"`
 	TraceAges      *ebpf.Variable `ebpf:"trace_ages"`
 	TraceAll       *ebpf.Variable `ebpf:"trace_all"`
 	TraceFamily    *ebpf.Variable `ebpf:"trace_family"`

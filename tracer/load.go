@@ -20,7 +20,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
-const youngSlotSize = int(unsafe.Sizeof(limboYoungSlot{}))
+const youngSlotSize = int(unsafe.Sizeof(limboYoungSlot{}) + unsafe.Sizeof(limboYoungTuple{}))
 
 // Tracer is the loaded kernel side.
 type Tracer struct {
@@ -109,6 +109,7 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	spec.Maps["events"].MaxEntries = opts.RingBytes
 	spec.Maps["old_generation"].MaxEntries = opts.MaxPromoted
 	spec.Maps["young_ring"].MaxEntries = (opts.YoungSlots + nestedSlots) * uint32(cpus)
+	spec.Maps["young_tuples"].MaxEntries = spec.Maps["young_ring"].MaxEntries
 	spec.Maps["young_cpus"].MaxEntries = 2 * uint32(cpus)
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),

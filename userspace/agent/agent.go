@@ -19,8 +19,8 @@ import (
 // Kernel is the kernel side. Its methods are called from one goroutine.
 type Kernel interface {
 	owner.Source
-	// Age promotes sockets that entered their state before the given time.
-	Age(before time.Duration, flush func() error) error
+	// Age promotes sockets that have been in their state for at least this long.
+	Age(young time.Duration, flush func() error) error
 	// AgePace is how soon to do so again at the present rate of connections.
 	AgePace() time.Duration
 	Events(fn func(*flow.Event)) error
@@ -191,7 +191,7 @@ func (a *Agent) tick(now time.Duration) error {
 	// Sockets are given a tick to leave their state. Where they come faster
 	// than the rings hold for that long, less: early looks cost more.
 	pace := min(a.cfg.Tick, a.kernel.AgePace())
-	err := a.kernel.Age(now-pace, func() error { return a.kernel.Events(a.onEvent) })
+	err := a.kernel.Age(pace, func() error { return a.kernel.Events(a.onEvent) })
 	if err != nil {
 		return err
 	}
