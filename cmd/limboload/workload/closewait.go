@@ -11,11 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quickLinger is TCP_LINGER2 of an end that should be gone soon, in seconds.
-// The kernel keeps the orphan at least 3.5 RTO (include/net/tcp.h,
-// tcp_fin_time), 0.7 s on loopback.
-const quickLinger = 1
-
 func addrPortOf(f Family) netip.AddrPort { return netip.AddrPortFrom(f.loopback(), 0) }
 
 // makeCloseWait lets the peer finish first.
@@ -66,19 +61,47 @@ func (s *Set) finishPeer(sk *sock) (err error) {
 			return err
 		}
 	}
-	switch s.spec.Peers {
-	case PeersHeld:
-		if err := unix.Shutdown(sk.peer, unix.SHUT_WR); err != nil {
-			return fmt.Errorf("shutting down the peer: %w", err)
-		}
+	if s.spec.Peers == PeersOrphaned {
+		closeAll(sk.peer)
+		sk.peer = -1
 		return nil
-	case PeersGone:
-		if err := setLinger2(sk.peer, quickLinger); err != nil {
+	}
+	if err := unix.Shutdown(sk.peer, unix.SHUT_WR); err != nil {
+		return fmt.Errorf("shutting down the peer: %w", err)
+	}
+	return nil
+}
+
+// dismiss makes the peers vanish whose FIN has been acknowledged; until that
+// they must stay, or the acknowledgement would be answered with a reset. A
+// close with a short TCP_LINGER2 would not do: where the acknowledgement meets
+// a socket that is locked by its own close, the kernel keeps a full socket and
+// ends it with a reset (net/ipv4/tcp_timer.c, tcp_keepalive_timer).
+func (s *Set) dismiss(all bool) error {
+	deadline := time.Now().Add(opTimeout)
+	for ; s.dismissed < len(s.socks); s.dismissed++ {
+		sk := s.socks[s.dismissed]
+		for {
+			st, err := stateOf(sk.peer)
+			if err != nil {
+				return err
+			}
+			if st == tcpFinWait2 {
+				break
+			}
+			if !all {
+				return nil
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("waiting for the acknowledgement of a peer's FIN: TCP state is %d", st)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if err := vanish(sk.peer); err != nil {
 			return err
 		}
+		sk.peer = -1
 	}
-	closeAll(sk.peer)
-	sk.peer = -1
 	return nil
 }
 

@@ -70,8 +70,8 @@ type Peers string
 
 // What becomes of the other end.
 const (
-	// PeersGone leaves the stuck socket alone: the other end closes with a
-	// short TCP_LINGER2 or vanishes. The stuck socket is the only finding.
+	// PeersGone leaves the stuck socket alone: the other end vanishes. The
+	// stuck socket is the only finding.
 	PeersGone Peers = "gone"
 	// PeersHeld keeps the other end open; it is a finding of its own.
 	PeersHeld Peers = "held"

@@ -3,8 +3,11 @@ package workload
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Set is the sockets made from one Spec.
@@ -13,9 +16,11 @@ type Set struct {
 	netns uint64
 	socks []*sock
 	// lis is where the connections were made; nil where a lab is.
-	lis  *listener
-	stop chan struct{} // ends the writer of CloseWaitSending
-	wg   sync.WaitGroup
+	lis *listener
+	// dismissed counts the socks whose peer is gone.
+	dismissed int
+	stop      chan struct{} // ends the writer of CloseWaitSending
+	wg        sync.WaitGroup
 }
 
 // sock is one stuck socket and what there is at the other end.
@@ -62,6 +67,16 @@ func (s *Set) make() error {
 		if err := s.makeOne(sk); err != nil {
 			return fmt.Errorf("number %d: %w", i, err)
 		}
+		if s.dismissing() {
+			if err := s.dismiss(false); err != nil {
+				return err
+			}
+		}
+	}
+	if s.dismissing() {
+		if err := s.dismiss(true); err != nil {
+			return err
+		}
 	}
 	if err := s.settle(); err != nil {
 		return err
@@ -70,6 +85,11 @@ func (s *Set) make() error {
 		s.wg.Go(s.keepSending)
 	}
 	return nil
+}
+
+// dismissing says whether the peers of a close-wait kind are to vanish.
+func (s *Set) dismissing() bool {
+	return s.spec.Peers == PeersGone && strings.HasPrefix(string(s.spec.Kind), "close-wait")
 }
 
 func (s *Set) makeOne(sk *sock) error {
@@ -113,7 +133,7 @@ func (s *Set) settle() error {
 			d, ok := seen[t.Tuple()]
 			if !ok || d.StateName() != t.State {
 				missing++
-				example = fmt.Sprintf("%s→%s is %q, not %s", t.Local, t.Peer, d.StateName(), t.State)
+				example = fmt.Sprintf("%s→%s is %q, not %s%s", t.Local, t.Peer, d.StateName(), t.State, ownView(t.FD))
 				continue
 			}
 			t.Cookie = d.Cookie
@@ -126,6 +146,19 @@ func (s *Set) settle() error {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// ownView says for a message what a descriptor itself tells of its socket.
+func ownView(fd int) string {
+	if fd < 0 {
+		return ""
+	}
+	st, err := stateOf(fd)
+	if err != nil {
+		return ", " + err.Error()
+	}
+	soErr, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	return fmt.Sprintf("; TCP_INFO says state %d, SO_ERROR %d", st, soErr)
 }
 
 // listen opens the listener that suits the kind.

@@ -22,8 +22,7 @@ const (
 	stopTime  = 2 * time.Second  // after SIGINT or SIGTERM
 )
 
-// quick are thresholds that make a scenario last seconds. They stay above
-// the life of the workload's lingering peers, 1 s.
+// quick are thresholds that make a scenario last seconds.
 var quick = []string{"--close-wait", "2s", "--fin-wait2", "2s", "--syn-sent", "2s", "--closing", "2s"}
 
 // agent is a running tcplimbo.
@@ -146,24 +145,28 @@ func (a *agent) takeDiagnostic(line []byte) {
 	a.update(func() { a.stderr = append(a.stderr, strings.TrimSuffix(string(line), "\n")) })
 }
 
-// wait returns true as soon as cond holds for the records so far, false after
-// the timeout or the agent's end. cond is called with the records locked.
+// settle is how long wait lets changes gather before it looks again: to look
+// at thousands of records after each of them would slow down the reading.
+const settle = 20 * time.Millisecond
+
+// wait returns true soon after cond holds for the records so far, false after
+// the timeout or the agent's end.
 func (a *agent) wait(timeout time.Duration, cond func([]*record) bool) bool {
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	for {
 		a.mu.Lock()
-		ok, changed := cond(a.records), a.changed
+		// Records are only appended, so the part seen now needs no lock.
+		records, changed := a.records, a.changed
 		a.mu.Unlock()
-		if ok {
+		if cond(records) {
 			return true
 		}
 		select {
 		case <-changed:
+			time.Sleep(settle)
 		case <-a.exited:
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			return cond(a.records)
+			return cond(a.all())
 		case <-deadline.C:
 			return false
 		}
