@@ -147,7 +147,7 @@ struct young_slot {
 	__u64 sk;
 	__u64 cookie;
 	__u64 jiffies; /* when it was written: a load, where a clock costs 25 ns */
-	__u32 pid; /* the rest of struct task_id; 0: not known */
+	__u32 pid;     /* the rest of struct task_id; 0: not known */
 	__u32 tid;
 	__u32 uid;
 	__u8 state;

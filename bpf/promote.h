@@ -153,8 +153,8 @@ static __always_inline __u64 find_timewait(const struct young_tuple *t)
 	__u64 ehash = t->ehash;
 
 	if (!ehash) {
-		hashinfo = core_hashinfo((struct net *)t->net,
-					 (struct inet_hashinfo *)walk.hashinfo);
+		hashinfo =
+			core_hashinfo((struct net *)t->net, (struct inet_hashinfo *)walk.hashinfo);
 		if (!hashinfo)
 			return 0;
 		ehash = (__u64)BPF_CORE_READ(hashinfo, ehash);
