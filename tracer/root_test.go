@@ -105,9 +105,9 @@ type namespace struct {
 	inode uint32
 }
 
-// newNamespace makes one and puts the calling test into it. The test's thread is
-// not given back, so that no other goroutine ends up in the namespace: it ends
-// with the test.
+// newNamespace makes one and puts the calling test into it, but not its subtests,
+// which are goroutines of their own. The test's thread is not given back, so that
+// no other goroutine ends up in the namespace: it ends with the test.
 func newNamespace(t testing.TB) *namespace {
 	t.Helper()
 	requireBPF(t)
