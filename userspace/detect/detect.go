@@ -62,6 +62,8 @@ type Verdict struct {
 	Owner *finding.Owner
 
 	entry *entry
+	// was is the reason that was written before, if this is an update.
+	was finding.Reason
 }
 
 // Detector holds the sockets that may be or are in limbo.
@@ -71,6 +73,8 @@ type Detector struct {
 	queue   queue
 	free    []*entry
 	flagged int
+	// halfClosed are the flagged full sockets in FIN_WAIT2, by cookie.
+	halfClosed map[uint64]*entry
 
 	due      []*entry
 	probes   []flow.Sock
@@ -84,6 +88,8 @@ func New(cfg Config) *Detector {
 		cfg:     cfg,
 		entries: make(map[uint64]*entry),
 		probes:  make([]flow.Sock, batch),
+
+		halfClosed: make(map[uint64]*entry),
 	}
 }
 
@@ -127,21 +133,44 @@ func sameLife(a, b flow.ID) bool {
 	return a.Cookie == 0 || b.Cookie == 0 || a.Cookie == b.Cookie
 }
 
-func (d *Detector) promoted(ent *entry, e *flow.Event) {
-	if ent != nil && ent.kind != finding.KindOf(e.New) {
-		d.move(ent, e.New, e.Since, finding.OutcomeUnknown, e.Time)
+// watched reports whether a socket in this state is, or leads to, a finding.
+func (d *Detector) watched(state flow.State) bool {
+	switch kind := finding.KindOf(state); {
+	case kind == finding.KindNone, kind == finding.EstablishedStalled:
+		return false
+	case state == flow.StateFinWait1 && d.cfg.Threshold[finding.FinWait2Dangling] > 0:
+		return true
+	default:
+		return d.cfg.Threshold[kind] > 0
 	}
-	if ent == nil {
+}
+
+func (d *Detector) promoted(ent *entry, e *flow.Event) {
+	if !d.watched(e.New) {
+		return
+	}
+	switch {
+	case ent == nil:
 		ent = d.add(e.ID, e.New, e.Since, true)
 		ent.sock.TimeWait, ent.sock.Dead = e.TimeWait, e.Orphan
+		if e.Since == 0 {
+			ent.since, ent.exact = e.Time, false
+		}
+	case ent.kind == finding.KindOf(e.New):
+	case e.Since <= ent.since:
+		// Another CPU's transition overtook it: the next state is known already.
+		return
+	default:
+		d.move(ent, e.New, e.Since, finding.OutcomeUnknown, e.Time)
 	}
 	ent.tracked = !e.Untracked
 	if e.Task.Known() {
 		ent.opener = e.Task
 	}
-	if ent.flag == nil && e.New == ent.state && e.Since > ent.since {
-		// A second slot knows the beginning better.
-		ent.since = e.Since
+	if ent.flag == nil && e.New == ent.state && e.Since > 0 && (!ent.exact || e.Since > ent.since) {
+		// A slot knows the beginning better than a walk, and a second slot
+		// better than the first.
+		ent.since, ent.exact = e.Since, true
 	}
 	if ent.sock.Cookie == 0 && !ent.sock.Peer.IsValid() {
 		// Nothing but the address: read it before it serves another socket.
@@ -153,19 +182,21 @@ func (d *Detector) promoted(ent *entry, e *flow.Event) {
 
 func (d *Detector) transition(ent *entry, e *flow.Event) {
 	if ent == nil {
-		if finding.KindOf(e.New) == finding.KindNone || e.New == flow.StateEstablished {
+		if !d.watched(e.New) {
 			return
 		}
 		ent = d.add(e.ID, e.New, e.Time, true)
 	}
+	cgroup := ent.sock.CgroupID // which events do not carry
 	ent.sock.ID, ent.sock.Dead = e.ID, e.Orphan
+	ent.sock.CgroupID = cgroup
 	ent.missed = false
 	if e.Task.Known() {
 		ent.opener = e.Task
 	}
 	switch {
 	case e.Successor != 0:
-		d.succeed(ent, e)
+		d.succeed(ent, e.Successor, e.Time)
 	case finding.KindOf(e.New) == ent.kind:
 		ent.state, ent.sock.State = e.New, e.New
 		d.plan(ent, e.Time)
@@ -176,29 +207,28 @@ func (d *Detector) transition(ent *entry, e *flow.Event) {
 
 // succeed goes on with the minisocket that a closed FIN_WAIT2 socket leaves
 // behind: for the peer nothing has changed, only the reason is another one.
-func (d *Detector) succeed(ent *entry, e *flow.Event) {
-	if other := d.entries[e.Successor]; other != nil && other != ent {
-		d.end(other, finding.OutcomeUnknown, e.Time)
+func (d *Detector) succeed(ent *entry, addr uint64, now time.Duration) {
+	if other := d.entries[addr]; other != nil && other != ent {
+		d.end(other, finding.OutcomeUnknown, now)
 	}
 	delete(d.entries, ent.sock.Addr)
-	ent.sock.Addr = e.Successor
+	ent.sock.Addr = addr
 	ent.sock.TimeWait, ent.sock.Dead = true, true
-	d.entries[e.Successor] = ent
-	d.plan(ent, e.Time)
+	d.entries[addr] = ent
+	d.plan(ent, now)
 	if ent.flag != nil {
-		d.schedule(ent, e.Time)
+		d.schedule(ent, now)
 	}
 }
 
 // move takes a socket from one kind to another or out of all of them.
 func (d *Detector) move(ent *entry, state flow.State, since time.Duration, outcome finding.Outcome, now time.Duration) {
-	kind := finding.KindOf(state)
-	if kind == finding.KindNone || kind == finding.EstablishedStalled {
+	if !d.watched(state) {
 		d.end(ent, outcome, now)
 		return
 	}
 	d.resolve(ent, outcome, now)
-	ent.kind, ent.state, ent.sock.State = kind, state, state
+	ent.kind, ent.state, ent.sock.State = finding.KindOf(state), state, state
 	ent.since, ent.exact = since, true
 	d.plan(ent, now)
 }
@@ -216,8 +246,7 @@ func (d *Detector) resolve(ent *entry, outcome finding.Outcome, now time.Duratio
 	v := d.verdict(ent, finding.Resolved, now)
 	v.Outcome = outcome
 	v.Due = now
-	d.flagged--
-	ent.flag = nil
+	d.unflag(ent)
 }
 
 func (d *Detector) verdict(ent *entry, status finding.Status, now time.Duration) *Verdict {

@@ -54,15 +54,22 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 	switch {
 	case ent.flag == nil:
 		d.open(ent, reason, now, threshold)
-	case reason != ent.reason:
-		ent.reason = reason
-		d.verdict(ent, finding.Update, now)
-	case now >= ent.nextUpdate:
-		d.verdict(ent, finding.Update, now)
-		ent.interval *= 2
-		ent.nextUpdate = now + ent.interval
+	case reason != ent.reason || now >= ent.nextUpdate:
+		d.update(ent, reason, now)
 	}
 	d.plan(ent, now)
+}
+
+func (d *Detector) update(ent *entry, reason finding.Reason, now time.Duration) {
+	was := ent.reason
+	ent.reason = reason
+	d.verdict(ent, finding.Update, now).was = was
+	if now >= ent.nextUpdate {
+		// Twice what it was, and not what it was meant to be: it may be late.
+		last := ent.nextUpdate - ent.interval
+		ent.interval = 2 * (now - last)
+		ent.nextUpdate = now + ent.interval
+	}
 }
 
 // learn keeps what a reading tells beyond what events said.
@@ -91,7 +98,7 @@ func (d *Detector) notYet(ent *entry, s *flow.Sock, now, threshold time.Duration
 	}
 	if ent.kind == finding.ClosingStalled && s.SendWindow > 0 && s.Unsent()+s.Unacked() > 0 {
 		// Closed, but the peer still takes what is left to send.
-		if quiet := s.LastAck + ackMargin; quiet < threshold {
+		if quiet := s.LastAck + ackMargin; s.LastAck >= 0 && quiet < threshold {
 			return threshold - quiet
 		}
 	}
@@ -106,8 +113,12 @@ func (d *Detector) open(ent *entry, reason finding.Reason, now, threshold time.D
 		interval:   threshold,
 		nextUpdate: now + threshold,
 	}
-	if ent.sock.TimeWait {
+	switch {
+	case ent.sock.TimeWait:
 		ent.ends = now + ent.sock.Expires
+	case ent.kind == finding.FinWait2Dangling && ent.sock.Cookie != 0:
+		ent.flag.cookie = ent.sock.Cookie
+		d.halfClosed[ent.sock.Cookie] = ent
 	}
 	d.flagged++
 	v := d.verdict(ent, finding.Open, now)
@@ -129,6 +140,7 @@ func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
 	ent.sock.ID = s.ID
 	outcome := Outcome(ent.state, s.State, s.Err)
 	d.move(ent, s.State, now, outcome, now)
+	ent.exact = false // it went there before now
 }
 
 // goneOutcome tells how a socket ended that no event told of. Minisockets have
@@ -136,7 +148,7 @@ func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
 // killed by a reset (net/ipv4/tcp_minisocks.c, tcp_timewait_state_process); a
 // FIN would have turned it into TIME_WAIT.
 func goneOutcome(ent *entry, now time.Duration) finding.Outcome {
-	if !ent.sock.TimeWait || ent.flag == nil {
+	if !ent.sock.TimeWait || ent.flag == nil || ent.ends == 0 {
 		return finding.OutcomeUnknown
 	}
 	if now+endMargin >= ent.ends {
@@ -149,8 +161,7 @@ func goneOutcome(ent *entry, now time.Duration) finding.Outcome {
 // it is new: then the kernel side does not send its events yet. opener and since
 // are what the old generation recalls of it, zero if nothing.
 func (d *Detector) Found(s *flow.Sock, opener flow.Task, since, now time.Duration) bool {
-	kind := finding.KindOf(s.State)
-	if kind == finding.KindNone || kind == finding.EstablishedStalled {
+	if !d.watched(s.State) {
 		return false
 	}
 	ent := d.entries[s.Addr]
@@ -159,9 +170,14 @@ func (d *Detector) Found(s *flow.Sock, opener flow.Task, since, now time.Duratio
 		ent = nil
 	}
 	if ent != nil {
-		if ent.kind != kind {
+		if ent.kind != finding.KindOf(s.State) {
 			d.schedule(ent, now)
 		}
+		return false
+	}
+	if ent = d.halfClosed[s.Cookie]; ent != nil && s.TimeWait && !ent.sock.TimeWait {
+		// It was closed, and the event of that was lost.
+		d.succeed(ent, s.Addr, now)
 		return false
 	}
 	exact := since > 0
@@ -206,8 +222,9 @@ func (d *Detector) Withdraw(v *Verdict, now time.Duration) {
 		return // resolved meanwhile
 	}
 	if v.Status == finding.Open {
-		d.flagged--
-		ent.flag = nil
+		d.unflag(ent)
+	} else {
+		ent.reason = v.was
 	}
 	d.schedule(ent, now+d.cfg.Tick)
 }

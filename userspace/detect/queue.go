@@ -37,8 +37,10 @@ type flag struct {
 	nextUpdate time.Duration
 	interval   time.Duration
 	owner      finding.Owner
-	// ends is when the kernel will drop a minisocket.
+	// ends is when the kernel will drop a minisocket, 0 if it was not read yet.
 	ends time.Duration
+	// cookie is under which it is in halfClosed, 0 if it is not.
+	cookie uint64
 }
 
 // queue orders entries by deadline (container/heap).
@@ -93,13 +95,22 @@ func (d *Detector) add(id flow.ID, state flow.State, since time.Duration, exact 
 func (d *Detector) remove(e *entry) {
 	delete(d.entries, e.sock.Addr)
 	heap.Remove(&d.queue, e.index)
-	if e.flag != nil {
-		d.flagged--
-	}
-	e.flag = nil
+	d.unflag(e)
 	if len(d.free) < freeMax {
 		d.free = append(d.free, e)
 	}
+}
+
+// unflag takes the finding from an entry, if it has one.
+func (d *Detector) unflag(e *entry) {
+	if e.flag == nil {
+		return
+	}
+	if d.halfClosed[e.flag.cookie] == e {
+		delete(d.halfClosed, e.flag.cookie)
+	}
+	d.flagged--
+	e.flag = nil
 }
 
 // rebuild restores the order after many deadlines were changed at once.

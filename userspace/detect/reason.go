@@ -60,7 +60,7 @@ func Unaccepted(s *flow.Sock) bool {
 // Retransmissions stamp the socket as well (net/ipv4/tcp_output.c,
 // tcp_event_data_sent), so while those go on the stamp proves nothing.
 func stillSending(s *flow.Sock, age, threshold time.Duration) bool {
-	return s.Retransmits == 0 && s.LastSend+sendMargin < min(age, max(threshold, sendMargin))
+	return s.Retransmits == 0 && s.LastSend >= 0 && s.LastSend+sendMargin < min(age, max(threshold, sendMargin))
 }
 
 // AgeBound returns how long a socket that was not seen entering its state has
@@ -72,12 +72,12 @@ func AgeBound(s *flow.Sock) time.Duration {
 	case flow.StateCloseWait:
 		// The FIN carried an ACK, as every segment but the first SYN does;
 		// what acknowledges our later data only makes the bound smaller.
-		return s.LastAck
+		return max(0, s.LastAck)
 	case flow.StateFinWait2:
 		if s.TimeWait {
 			return max(0, s.Waiting)
 		}
-		return s.LastAck
+		return max(0, s.LastAck)
 	case flow.StateFinWait1, flow.StateLastAck, flow.StateClosing:
 		return max(0, s.Waiting)
 	case flow.StateEstablished:
