@@ -93,8 +93,8 @@ static __always_inline bool still_same(struct sock *sk, struct promoted *p)
 
 	if (p->cookie == cookie)
 		return true;
-	if (!p->cookie && !core_cookie_helper()) {
-		/* 5.10, 5.11: somebody asked for it meanwhile */
+	if (!p->cookie && p->hash == sk->__sk_common.skc_hash) {
+		/* Older than the agent: somebody asked for its cookie meanwhile. */
 		p->cookie = cookie;
 		return true;
 	}
@@ -229,7 +229,7 @@ static __always_inline void retransmitted(struct sock *sk)
 	if (!maybe_promoted(sk))
 		return;
 	p = bpf_map_lookup_elem(&old_generation, &addr);
-	if (!p || p->cookie != sk->__sk_common.skc_cookie.counter)
+	if (!p || !still_same(sk, p))
 		return;
 	e = new_event(EVENT_RETRANSMIT);
 	if (!e)

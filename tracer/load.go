@@ -43,6 +43,7 @@ type Tracer struct {
 	event     flow.Event
 	walkBuf   flow.Sock
 
+	netns    map[uint32]string // inode → path
 	hashinfo uint64
 	buckets  uint32
 	walkNext uint32

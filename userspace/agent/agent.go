@@ -27,6 +27,8 @@ type Kernel interface {
 	Read(socks []*flow.Sock, track bool) error
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
 	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
+	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
+	Cookie(id flow.ID) (uint64, error)
 	Stats() (flow.Stats, error)
 }
 

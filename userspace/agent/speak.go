@@ -114,6 +114,10 @@ func (a *Agent) confirm() error {
 		}
 		v.Sock, v.At = *s, now
 		v.Sock.Role = role
+		if v.Sock.Cookie == 0 && v.Status == finding.Open {
+			// Unknown is left out: without a cookie a finding is still true.
+			v.Sock.Cookie, _ = a.kernel.Cookie(v.Sock.ID)
+		}
 		*v.Owner = q.Result
 		a.detector.Keep(v)
 	}

@@ -52,6 +52,7 @@ func (f *Filter) states() flow.StateSet {
 
 // Collect returns the sockets of this moment, the oldest first.
 func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
+	filter = filter.withDefaults()
 	states := filter.states()
 	var rows []finding.Finding
 	want := flow.WalkStates{States: states, TimeWait: states.Has(flow.StateTimeWait)}
@@ -88,6 +89,18 @@ func older(a, b finding.Finding) int {
 		a.Sock.Local.Compare(b.Sock.Local),
 		a.Sock.Peer.Compare(b.Sock.Peer),
 	)
+}
+
+// passing is how long a healthy connection may take through a state; younger
+// sockets are listed only if somebody asks for states, ages or all.
+const passing = 250 * time.Millisecond
+
+// withDefaults leaves out what is only passing.
+func (f Filter) withDefaults() Filter {
+	if !f.All && f.States == 0 && f.OlderThan == 0 {
+		f.OlderThan = passing
+	}
+	return f
 }
 
 func (f *Filter) fits(s *flow.Sock) bool {
