@@ -38,13 +38,19 @@ static __always_inline __u64 successor_of(struct sock *sk, __u8 flags)
 {
 	struct sock_common *c = &sk->__sk_common;
 	struct young_tuple t = {};
+	__u16 sport;
 
 	if (!(flags & SOCK_ORPHAN))
 		return 0;
 	/* A probe read, because numbers are calculated with, not pointers. */
 	t.net = (__u64)BPF_CORE_READ(c, skc_net.net);
 	t.hash = c->skc_hash;
-	t.portpair = c->skc_portpair;
+	/*
+	 * skc_num, half of skc_portpair, is 0 already where the port was not bound
+	 * (net/ipv4/tcp.c, tcp_set_state); the minisocket keeps it.
+	 */
+	sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	t.portpair = c->skc_dport | (__u32)sport << 16;
 	t.addrpair = c->skc_family == AF_INET ? c->skc_addrpair : 0;
 	return find_timewait(&t);
 }
