@@ -99,6 +99,7 @@ type mapShape struct {
 func TestMapsHoldGoTypes(t *testing.T) {
 	want := map[string]mapShape{
 		"young_ring":     {4, unsafe.Sizeof(limboYoungSlot{}), 0},
+		"young_tuples":   {4, unsafe.Sizeof(limboYoungTuple{}), 0},
 		"young_cpus":     {4, unsafe.Sizeof(limboYoungCpu{}), 0},
 		"old_generation": {8, unsafe.Sizeof(limboPromoted{}), 0},
 		"values":         {4, unsafe.Sizeof(limboSockValues{}), valuesMax},
