@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -14,8 +15,15 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
+// gcPercent halves what the garbage collector lets grow: the agent allocates
+// little, and memory on every node costs more than a collection now and then.
+const gcPercent = 50
+
 // runAgent watches until ctx is done.
 func runAgent(ctx context.Context, in *agentInput) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	cfg := agentConfig(in)
 	out, err := openRecords(ctx, in)
 	if err != nil {
