@@ -74,6 +74,30 @@ func readProgram(id ebpf.ProgramID) (Program, error) {
 	return Program{ID: id, Name: info.Name, Runs: stats.RunCount, Time: stats.Runtime}, nil
 }
 
+// FullName returns the name of the program's function; the kernel cuts names
+// off after 15 bytes, which makes some alike.
+func FullName(id ebpf.ProgramID) (string, error) {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return "", fmt.Errorf("opening BPF program %d: %w", id, err)
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return "", fmt.Errorf("reading BPF program %d: %w", id, err)
+	}
+	funcs, err := info.FuncInfos()
+	if err != nil {
+		return "", fmt.Errorf("reading functions of BPF program %d: %w", id, err)
+	}
+	for _, f := range funcs {
+		if f.Offset == 0 {
+			return f.Func.Name, nil
+		}
+	}
+	return info.Name, nil
+}
+
 // programIDs asks /proc/PID/fdinfo: names are not unique where two agents run.
 func programIDs(pid int) (map[ebpf.ProgramID]bool, error) {
 	paths, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
