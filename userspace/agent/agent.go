@@ -79,6 +79,9 @@ type Agent struct {
 	losses  losses
 	survey  survey
 	nextAge time.Duration
+	// quiet is until when no sockets are judged, because looking for holders
+	// has just cost much.
+	quiet   time.Duration
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
@@ -160,7 +163,7 @@ func (a *Agent) sleep() time.Duration {
 	now := a.cfg.BootTime()
 	wake := a.nextAge
 	if due, ok := a.detector.Next(); ok {
-		wake = min(wake, max(due, now)+wakeStep)
+		wake = min(wake, max(due, now, a.quiet)+wakeStep)
 	}
 	return max(0, wake-now)
 }
@@ -222,6 +225,9 @@ func (a *Agent) countEvents() {
 func (a *Agent) judge() error {
 	for {
 		now := a.cfg.BootTime()
+		if now < a.quiet {
+			return nil
+		}
 		socks := a.detector.Due(now)
 		if len(socks) == 0 {
 			return nil
