@@ -191,6 +191,37 @@ func TestSuccessorFoundByAWalk(t *testing.T) {
 	}
 }
 
+// The walk runs while the event of the close is on its way.
+func TestWalkBeforeTheEventOfTheClose(t *testing.T) {
+	for name, flagged := range map[string]bool{"before the threshold": false, "at the threshold": true} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, testThreshold)
+			s := socket(0x100, 7, flow.StateFinWait2)
+			l.put(s)
+			l.promoted(s, born)
+			tw := minisocket(0x200, 7, 60*second)
+			tw.ID = s.ID
+			tw.Addr = 0x200
+			l.drop(s.Addr)
+			l.put(tw)
+			l.now = born + 20*second
+			l.found(tw.Addr, born)
+			if flagged {
+				l.at(born+30*second, "open orphaned")
+			}
+			l.d.Event(&flow.Event{
+				Kind: flow.EventTransition, Time: l.now, ID: s.ID, Old: s.State, New: flow.StateClose, Successor: tw.Addr, Orphan: true,
+			})
+			if flagged {
+				l.at(l.now)
+			} else {
+				l.at(born+30*second, "open orphaned")
+			}
+			l.watched(1, 1)
+		})
+	}
+}
+
 // On 5.10 and 5.11 a promotion knows neither cookie nor addresses: the socket
 // is read at once, before its memory serves another one.
 func TestPromotedWithoutIdentity(t *testing.T) {
