@@ -49,8 +49,11 @@ func alternate(ctx context.Context, b *rig.Bench, load *rig.Churn, obs *rig.Obse
 		return nil, err
 	}
 	for i := 0; i < p.most && sample.CountCalm(c.rate) < p.pairs; i++ {
+		err := b.AwaitCalm(ctx, load.PID)
+		if err != nil {
+			return nil, err
+		}
 		var without, with window
-		var err error
 		// The order changes: a drift of the machine helps either side.
 		if i%2 == 0 {
 			without, err = alone(ctx, load, p.window)
@@ -152,11 +155,12 @@ func watch(ctx context.Context, load *rig.Churn, d time.Duration, r *rig.Running
 			return window{}, err
 		}
 	}
+	var w window
 	from := host.Monotonic()
-	if err := rig.Sleep(ctx, d); err != nil {
+	if w.Done, err = finished(ctx, load, from, d); err != nil {
 		return window{}, err
 	}
-	w := window{wall: host.Monotonic() - from}
+	w.wall = host.Monotonic() - from
 	if r != nil {
 		after, err := host.ReadUsage(r.PID)
 		if err != nil {
@@ -167,9 +171,26 @@ func watch(ctx context.Context, load *rig.Churn, d time.Duration, r *rig.Running
 			return window{}, err
 		}
 	}
-	if w.disturbed, err = noise.Heard(); err != nil {
-		return window{}, err
-	}
-	w.Done, err = load.Between(from, from+w.wall)
+	w.disturbed, err = noise.Heard()
 	return w, err
+}
+
+// windowMost is how long a window may get on a machine with much else to do.
+const windowMost = 20 * time.Second
+
+// finished lets the load work for d, or longer if no batch is finished by then.
+func finished(ctx context.Context, load *rig.Churn, from, d time.Duration) (rig.Done, error) {
+	for {
+		if err := rig.Sleep(ctx, d); err != nil {
+			return rig.Done{}, err
+		}
+		now := host.Monotonic()
+		done, err := load.Between(from, now)
+		if err == nil || now-from > windowMost {
+			return done, err
+		}
+		if err := load.Alive(); err != nil {
+			return rig.Done{}, err
+		}
+	}
 }

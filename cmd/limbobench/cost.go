@@ -73,6 +73,9 @@ func sampleCosts(ctx context.Context, b *rig.Bench, r *rig.Running, load *rig.Ch
 		return nil, err
 	}
 	for i := 0; i < 2*windows && c.calm < windows; i++ {
+		if err := b.AwaitCalm(ctx, load.PID, r.PID); err != nil {
+			return nil, err
+		}
 		if err := c.window(ctx, r, load, empty); err != nil {
 			return nil, err
 		}

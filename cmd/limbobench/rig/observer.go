@@ -62,6 +62,9 @@ type Bench struct {
 	Root, Dir string
 	// Quick measures for a shorter time.
 	Quick bool
+	// Patience is how long measurements may still wait, all together, until
+	// nothing else uses the machine.
+	Patience time.Duration
 	// Binary is the built tcplimbo.
 	Binary string
 	// Progress tells what goes on.
