@@ -28,11 +28,11 @@ func TestTrace(t *testing.T) {
 		if time.Since(begin) > readyTime {
 			t.Fatal("trace shows nothing")
 		}
-		s.churnIn(warm, 1)
+		s.churnIn(context.Background(), warm, 1)
 	}
-	s.churnIn(busy, connections)
+	s.churnIn(context.Background(), busy, connections)
 	const want = connections * len(transitionsOf)
-	a.wait(20*time.Second, func(r []*record) bool { return len(s.transitions(r, busy)) >= want })
+	a.wait(20*time.Second, func(r []*record) bool { return len(r) >= want && len(s.transitions(r, busy)) >= want })
 	a.stop(syscall.SIGINT)
 
 	count := map[string]int{}
@@ -62,13 +62,6 @@ func TestTrace(t *testing.T) {
 		t.Errorf("%d records were lost", n)
 	}
 	wrong.report()
-}
-
-func (s *scene) churnIn(ns *workload.Namespace, n int) {
-	s.t.Helper()
-	if _, err := workload.Churn(context.Background(), workload.ChurnSpec{Connections: n, Threads: 2, NS: ns}); err != nil {
-		s.t.Fatal(err)
-	}
 }
 
 // transitions returns the records of a namespace, those of the workload's
