@@ -45,15 +45,12 @@ type comparison struct {
 // beside it, so that both sides of a pair meet the same machine.
 func alternate(ctx context.Context, b *rig.Bench, load *rig.Churn, obs *rig.Observer, p plan) (*comparison, error) {
 	c := &comparison{disturbances: make(map[string]int)}
-	if err := rig.Sleep(ctx, time.Second); err != nil { // the load's own start
-		return nil, err
-	}
 	for i := 0; i < p.most && sample.CountCalm(c.rate) < p.pairs; i++ {
-		err := b.AwaitCalm(ctx, load.PID)
-		if err != nil {
+		if err := calm(ctx, b, load); err != nil {
 			return nil, err
 		}
 		var without, with window
+		var err error
 		// The order changes: a drift of the machine helps either side.
 		if i%2 == 0 {
 			without, err = alone(ctx, load, p.window)
@@ -72,6 +69,20 @@ func alternate(ctx context.Context, b *rig.Bench, load *rig.Churn, obs *rig.Obse
 			with.Rate()/without.Rate(), without.Rate(), inBrackets(without.disturbed, with.disturbed))
 	}
 	return c, nil
+}
+
+// warmUp is how long the load takes to be as fast as it gets.
+const warmUp = 500 * time.Millisecond
+
+// calm waits for a calm machine with the load paused.
+func calm(ctx context.Context, b *rig.Bench, load *rig.Churn) error {
+	load.Pause()
+	err := b.AwaitCalm(ctx, load.PID)
+	load.Resume()
+	if err != nil {
+		return err
+	}
+	return rig.Sleep(ctx, warmUp)
 }
 
 func inBrackets(reasons ...string) string {

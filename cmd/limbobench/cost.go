@@ -42,6 +42,9 @@ func costRow(ctx context.Context, b *rig.Bench, threads int) (row report.Row, er
 		return report.Row{}, err
 	}
 	defer func() { err = errors.Join(err, load.Close()) }()
+	if err := calm(ctx, b, load); err != nil {
+		return report.Row{}, err
+	}
 	r, err := b.Start(ctx, obs)
 	if err != nil {
 		return report.Row{}, err
@@ -73,9 +76,6 @@ func sampleCosts(ctx context.Context, b *rig.Bench, r *rig.Running, load *rig.Ch
 		return nil, err
 	}
 	for i := 0; i < 2*windows && c.calm < windows; i++ {
-		if err := b.AwaitCalm(ctx, load.PID, r.PID); err != nil {
-			return nil, err
-		}
 		if err := c.window(ctx, r, load, empty); err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -109,6 +110,13 @@ func (c *Churn) Close() error {
 	<-c.read
 	return err
 }
+
+// Pause stops the load until Resume: nobody should have to bear it while the
+// benchmark waits.
+func (c *Churn) Pause() { c.load.signal(syscall.SIGSTOP) }
+
+// Resume lets the load go on.
+func (c *Churn) Resume() { c.load.signal(syscall.SIGCONT) }
 
 // Alive returns an error if the load has ended.
 func (c *Churn) Alive() error { return c.load.Alive() }

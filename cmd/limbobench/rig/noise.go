@@ -110,7 +110,8 @@ const calmLook = 300 * time.Millisecond
 // is left of the patience that all measurements share. groups belong to the
 // measurement.
 func (b *Bench) AwaitCalm(ctx context.Context, groups ...int) error {
-	for told := ""; b.Patience > 0; {
+	for told := false; b.Patience > 0; told = true {
+		began := time.Now()
 		n, err := ListenForNoise(groups...)
 		if err != nil {
 			return err
@@ -122,11 +123,10 @@ func (b *Bench) AwaitCalm(ctx context.Context, groups ...int) error {
 		if err != nil || heard == "" {
 			return err
 		}
-		if told == "" {
+		if !told {
 			b.Progress("waiting for a calm machine, at most %s: %s", b.Patience.Round(time.Second), heard)
-			told = heard
 		}
-		b.Patience -= calmLook
+		b.Patience -= time.Since(began)
 	}
 	return nil
 }
