@@ -106,7 +106,13 @@ func TestStopDuringStart(t *testing.T) {
 	for _, after := range []time.Duration{20 * time.Millisecond, 60 * time.Millisecond, 150 * time.Millisecond} {
 		a := startAgent(t, "run", "--metrics-addr", "")
 		time.Sleep(after) // not a wait for something: any moment will do
-		a.stop(syscall.SIGTERM)
+		if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		// A signal that is faster than main kills in the ordinary way, -1.
+		if code := a.exitCode(stopTime + 5*time.Second + a.stalls.longest()); code != 0 && code != -1 {
+			t.Errorf("exit code %d of a run that was ended %s after its start", code, after)
+		}
 	}
 }
 
