@@ -81,7 +81,8 @@ type Agent struct {
 	nextAge time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
 	// has just cost much.
-	quiet   time.Duration
+	quiet, holderCost time.Duration
+
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
@@ -173,7 +174,17 @@ func (a *Agent) last() error {
 	if err := a.kernel.Events(a.onEvent); err != nil {
 		return err
 	}
-	return a.speak()
+	if err := a.speak(); err != nil {
+		return err
+	}
+	stats, err := a.kernel.Stats()
+	if err != nil {
+		return err
+	}
+	a.countEvents()
+	a.losses.note(stats.Losses)
+	a.sayLosses(a.cfg.BootTime(), true)
+	return nil
 }
 
 func (a *Agent) step(now time.Duration) error {
@@ -207,8 +218,11 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
-		return a.resync(now)
+		if err := a.resync(now); err != nil {
+			return err
+		}
 	}
+	a.sayLosses(now, false)
 	return nil
 }
 
