@@ -74,7 +74,7 @@ test-kernels: ## run the kernel side's tests on Debian's kernels in QEMU; KERNEL
 	.ci/kernels/fetch
 	CGO_ENABLED=0 $(GO) test -c -o bin/tracer.test ./tracer
 	@for kernel in $(KERNELS); do \
-		.ci/kernels/run "$$kernel" --file bin/tracer.test --file tracer/testdata -- \
+		.ci/kernels/run "$$kernel" --file bin/tracer.test --file tracer/testdata --module tcp_diag -- \
 			env REQUIRE_BPF=1 ./tracer.test -test.timeout 4m || exit; \
 	done
 

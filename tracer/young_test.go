@@ -126,7 +126,7 @@ func TestAgeCatchesUp(t *testing.T) {
 	f.write()
 	const head = uint64(3*forgeSlots + 5)
 	s.Seq = head
-	f.put(uint32((head - 1) % forgeSlots), s)
+	f.put(uint32((head-1)%forgeSlots), s)
 	f.cpu(0, func(y *limboYoungCpu) { y.Head = head })
 	if events := f.age(); len(events) != 1 || f.tail() != head {
 		t.Errorf("events %+v, tail %d; want one and %d", events, f.tail(), head)
