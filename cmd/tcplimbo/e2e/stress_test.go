@@ -51,7 +51,7 @@ func TestStopped(t *testing.T) {
 	churned := make(chan struct{})
 	go func() {
 		defer close(churned)
-		s.churnIn(ctx, busy, 2_000_000)
+		s.churnIn(ctx, workload.ChurnSpec{Connections: 2_000_000, Threads: 2, NS: busy})
 	}()
 	// Once before most of the churn, once after it, in both namespaces.
 	s.makeStress(nil)
