@@ -124,8 +124,6 @@ func churnAddr(f Family, lane int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(lane + 1)}), 0)
 }
 
-func (l *lane) listener(i int64) *listener { return l.lis[i/perListener] }
-
 func (l *lane) connect(ctx context.Context) error {
 	defer l.hangUp()
 	for i := 0; i < l.n && ctx.Err() == nil; i++ {
