@@ -26,8 +26,8 @@ type fakeKernel struct {
 
 	// ringMax and oldMax bound the ring and the old generation; 0: no bound.
 	ringMax, oldMax int
-	// deaf: the ring takes nothing.
-	deaf bool
+	// deaf: the ring takes nothing. late: it is read later.
+	deaf, late bool
 	// pace is what AgePace answers; 0: an hour.
 	pace time.Duration
 	// during runs inside the method of that name, and may take (fake) time.
@@ -174,6 +174,12 @@ func (k *fakeKernel) setDeaf(deaf bool) {
 	k.deaf = deaf
 }
 
+func (k *fakeKernel) setLate(late bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.late = late
+}
+
 func (k *fakeKernel) lose(f func(*flow.Losses)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -236,8 +242,10 @@ func (k *fakeKernel) Events(fn func(*flow.Event)) error {
 		return err
 	}
 	k.mu.Lock()
-	events := k.ring
-	k.ring = nil
+	var events []flow.Event
+	if !k.late {
+		events, k.ring = k.ring, nil
+	}
 	k.mu.Unlock()
 	for i := range events {
 		e := events[i]

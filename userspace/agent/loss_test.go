@@ -260,3 +260,46 @@ func TestOldGenerationFull(t *testing.T) {
 		b.atZero()
 	})
 }
+
+// Many open findings are read seldom; after a loss they are read at once.
+func TestManyAreReadAfterALoss(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		const sockets = 10_000 // one reading each in 5 s
+		for i := range uint64(sockets) {
+			b.k.enter(fakeSock(i+1, i+1, flow.StateCloseWait), flow.Task{})
+		}
+		b.pass(closeAge + inTime)
+		if n := len(b.out.take()); n != sockets {
+			t.Fatalf("%d findings, want %d", n, sockets)
+		}
+		b.k.setDeaf(true)
+		for i := range uint64(sockets) {
+			b.k.move(i+1, flow.StateClose, 0)
+		}
+		b.k.setDeaf(false)
+		b.pass(4 * tick)
+		if n := len(b.out.take()); n != sockets {
+			t.Errorf("%d resolved a second later, want %d", n, sockets)
+		}
+		b.atZero()
+	})
+}
+
+// What the snapshot found sends events from then on: they are waited for if a
+// reading is faster.
+func TestSnapshotIsTracked(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.k.exist(fakeSock(1, 1, flow.StateCloseWait), time.Hour)
+		b.start()
+		b.said("open eof_ignored")
+		b.k.setLate(true)
+		b.k.move(1, flow.StateClose, int32(unix.EPIPE))
+		b.expect(pollEvery + tick)
+		b.k.setLate(false)
+		b.expect(tick, "resolved reset")
+	})
+}
+
+// pollEvery is how often the detector asks for a reading of an open finding.
+const pollEvery = time.Second

@@ -95,6 +95,8 @@ func TestReasonChanges(t *testing.T) {
 		if update.ID != open.ID || !update.Since.Equal(open.Since) || !update.Live || !strings.Contains(update.Message, "99 bytes") {
 			t.Errorf("%+v", update)
 		}
+		b.k.change(1, func(s *flow.Sock) { s.CopiedSeq = 100 })
+		b.expect(2*time.Second, "update eof_ignored")
 		b.k.move(1, flow.StateLastAck, 0)
 		b.expect(inTime, "resolved closed")
 		b.k.move(1, flow.StateClose, 0)
@@ -240,6 +242,38 @@ func TestRoleIsLearned(t *testing.T) {
 		b.k.move(1, flow.StateClose, 0)
 		if f := b.expect(inTime, "resolved closed")[0]; f.Sock.Role != flow.RoleServer {
 			t.Errorf("resolved as a %v", f.Sock.Role)
+		}
+	})
+}
+
+// Where a walk over all descriptors is dear, a slow trickle of findings shares
+// them; none is forgotten.
+func TestHolderWalksAreBounded(t *testing.T) {
+	const cost = 100 * time.Millisecond
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.k.meanwhile("Holders", func() { time.Sleep(cost) })
+		b.start()
+		const sockets = 200
+		for i := range uint64(sockets) {
+			b.k.enter(fakeSock(i+1, i+1, flow.StateSynSent), flow.Task{})
+			b.pass(50 * time.Millisecond)
+		}
+		// 10 s, and what the walks before the first finding took.
+		if n := len(b.k.called("Holders")); time.Duration(n)*cost > 10*time.Second/holderShare {
+			t.Errorf("%d walks of %v in 10 s", n, cost)
+		}
+		b.pass(5 * time.Second)
+		seen := map[uint64]int{}
+		for _, f := range b.out.take() {
+			if f.Status == finding.Open {
+				seen[f.Sock.Cookie]++
+			}
+			if late := f.Duration - f.Threshold; f.Status == finding.Open && late > inTime+holderShare*cost+cost {
+				t.Errorf("opened %v late", late)
+			}
+		}
+		if len(seen) != sockets {
+			t.Errorf("%d of %d sockets are told of", len(seen), sockets)
 		}
 	})
 }

@@ -222,3 +222,52 @@ func TestSuspect(t *testing.T) {
 	l.at(born + 201*second)
 	l.watched(0, 0)
 }
+
+// A missed event is forgiven once in each state.
+func TestPatienceInTheNextState(t *testing.T) {
+	l, s, _ := stuck(t)
+	l.change(s.Addr, func(s *flow.Sock) { s.State = flow.StateLastAck })
+	l.at(born + 31*second)
+	e := flow.Event{Kind: flow.EventTransition, Time: l.now, ID: s.ID, Old: flow.StateCloseWait, New: flow.StateLastAck}
+	l.d.Event(&e)
+	l.at(l.now, "resolved closed")
+	l.drop(s.Addr)
+	l.at(born + 91*second)
+	l.watched(1, 0)
+	e.Old, e.New, e.Time = flow.StateLastAck, flow.StateClose, l.now
+	l.d.Event(&e)
+	l.at(l.now)
+	l.watched(0, 0)
+}
+
+// What an event ends between Due and Judge is not judged any more.
+func TestEventBetweenDueAndJudge(t *testing.T) {
+	l := newLab(t, testThreshold)
+	s := socket(0x100, 7, flow.StateCloseWait)
+	l.put(s)
+	l.promoted(s, born)
+	l.now = born + 30*second
+	l.read(l.d.Due(l.now))
+	l.moved(s.Addr, flow.StateClose)
+	l.d.Judge(l.now)
+	l.at(l.now)
+	l.watched(0, 0)
+}
+
+// Memory for a crowd that has left is given back but for a bounded part.
+func TestFreeListIsBounded(t *testing.T) {
+	l := newLab(t, testThreshold)
+	const crowd = 3 * freeMax
+	for i := range uint64(crowd) {
+		s := socket(1+i, 1+i, flow.StateCloseWait)
+		l.put(s)
+		l.promoted(s, born)
+	}
+	for i := range uint64(crowd) {
+		l.moved(1+i, flow.StateClose)
+	}
+	checkDetector(t, l.d)
+	if n := len(l.d.free); n > freeMax {
+		t.Errorf("%d entries are kept for later, want at most %d", n, freeMax)
+	}
+}

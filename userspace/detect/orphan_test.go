@@ -37,6 +37,9 @@ func TestMinisocketSucceeds(t *testing.T) {
 	if len(l.d.entries) != 1 || l.d.entries[0x200] == nil {
 		t.Errorf("known by %v, want by the minisocket's address", l.d.entries)
 	}
+	// Its time is known from when it was read.
+	l.drop(0x200)
+	l.at(born+50*second, "resolved reset")
 }
 
 func TestMinisocketSucceedsBeforeTheThreshold(t *testing.T) {
@@ -270,4 +273,18 @@ func TestCookieIsLearned(t *testing.T) {
 	if v := l.at(l.now, "resolved closed")[0]; v.ID != open.ID {
 		t.Errorf("resolved %q", v.ID)
 	}
+}
+
+// Read before its threshold for another reason, a socket is not flagged then.
+func TestReadEarly(t *testing.T) {
+	l := newLab(t, testThreshold)
+	s := socket(0x100, 0, flow.StateCloseWait)
+	l.put(s)
+	l.now = born + 30*second - 1
+	l.promoted(s, born)
+	l.at(l.now)
+	if l.reads != 1 {
+		t.Errorf("%d readings, want 1", l.reads)
+	}
+	l.at(born+30*second, "open eof_ignored")
 }

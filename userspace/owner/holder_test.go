@@ -172,3 +172,26 @@ func TestSourceFails(t *testing.T) {
 		t.Errorf("error %v, want %v", err, broken)
 	}
 }
+
+// An answer knows nothing of the answers before.
+func TestAnswersAreFresh(t *testing.T) {
+	s := conn()
+	waits := conn()
+	waits.HasSocket, waits.Addr, waits.Cookie = false, 0xfe00, 9
+	source := &fakeSource{held: []flow.Held{holds(s, 30, 5, time.Second), listens("[::]:80", netns, 2, 3)}}
+	r := New(source, t.TempDir())
+	ask := func() (held, listening uint32) {
+		q := []Query{{Sock: s}, {Sock: waits, Unaccepted: true}}
+		if err := r.Resolve(q); err != nil {
+			t.Fatal(err)
+		}
+		return q[0].Result.Process.PID, q[1].Result.Process.PID
+	}
+	if held, listening := ask(); held != 30 || listening != 2 {
+		t.Fatalf("pid %d holds and pid %d listens", held, listening)
+	}
+	source.held = nil
+	if held, listening := ask(); held != 0 || listening != 0 {
+		t.Errorf("nobody is there, and pid %d holds and pid %d listens", held, listening)
+	}
+}
