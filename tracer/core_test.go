@@ -24,6 +24,7 @@ const (
 	noSockFromFile    = "bpf_func_id.BPF_FUNC_sock_from_file"
 	noTableOfOwn      = "inet_hashinfo.pernet"
 	noMicroseconds    = "tcp_sock.tcp_usec_ts"
+	noEntryStamp      = "inet_timewait_sock.tw_entry_stamp"
 	noTimeout         = "inet_connection_sock.icsk_timeout"
 	noRetransmitTimer = "inet_connection_sock.icsk_retransmit_timer"
 )
@@ -38,11 +39,11 @@ var kernels = []struct {
 }{
 	{
 		name:   "5.10",
-		absent: []string{noCookieHelper, noSockFromFile, noTableOfOwn, noMicroseconds},
+		absent: []string{noCookieHelper, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds},
 		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo"},
 	},
-	{name: "6.1", absent: []string{noMicroseconds}},
-	{name: "6.12"},
+	{name: "6.1", absent: []string{noEntryStamp, noMicroseconds}},
+	{name: "6.12", absent: []string{noEntryStamp}},
 	{name: "6.18", absent: []string{noTimeout}},
 	{name: "7.2", absent: []string{noTimeout, noRetransmitTimer}},
 }
