@@ -150,9 +150,8 @@ struct young_slot {
 	__u64 jiffies; /* when it was written: a load, where a clock costs 25 ns */
 	__u32 pid;     /* the rest of struct task_id; 0: not known */
 	__u32 tid;
-	__u32 uid;
 	__u8 state;
-	__u8 pad[3];
+	__u8 pad[7];
 	__u8 comm[COMM_LEN];
 };
 
@@ -164,7 +163,7 @@ struct young_tuple {
 	__u32 mask;
 	__u32 hash;
 	__u32 portpair;
-	__u32 pad;
+	__u32 uid; /* of the socket */
 };
 
 /*

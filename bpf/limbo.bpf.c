@@ -37,11 +37,14 @@ static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
 	if (oldstate == newstate)
 		return;
 	if (trace_all) {
-		trace(sk, EVENT_TRANSITION, oldstate, newstate);
+		if (sk->sk_protocol == IPPROTO_TCP)
+			trace(sk, EVENT_TRANSITION, oldstate, newstate);
 		return;
 	}
 	if (follow(sk, oldstate, newstate))
 		return;
+	if (WATCHED(oldstate))
+		forget(sk, oldstate);
 	if (WATCHED(newstate) && !after_fin_wait1(oldstate, newstate))
 		remember(sk, newstate);
 }
@@ -51,8 +54,7 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(limbo_set_state, struct sock *sk, int oldstate, int newstate)
 {
 	mark(sk, newstate);
-	if (sk->sk_protocol == IPPROTO_TCP)
-		handle(sk, oldstate, newstate);
+	handle(sk, oldstate, newstate);
 	return 0;
 }
 
@@ -63,8 +65,7 @@ int BPF_PROG(limbo_set_state_nested, struct sock *sk, int oldstate, int newstate
 	if (seen(sk, newstate))
 		return 0;
 	COUNT(nested);
-	if (sk->sk_protocol == IPPROTO_TCP)
-		handle(sk, oldstate, newstate);
+	handle(sk, oldstate, newstate);
 	return 0;
 }
 

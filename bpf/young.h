@@ -19,11 +19,11 @@ static __always_inline bool same_life(const struct young_slot *s, const struct y
 	       (s->state == TCP_SYN_SENT || BPF_CORE_READ(c, skc_portpair) == t->portpair);
 }
 
-static __always_inline void task_of_slot(struct task_id *t, const struct young_slot *s)
+static __always_inline void task_of_slot(struct task_id *t, const struct young_slot *s, __u32 uid)
 {
 	t->pid = s->pid;
 	t->tid = s->tid;
-	t->uid = s->uid;
+	t->uid = uid;
 	__builtin_memcpy(t->comm, s->comm, sizeof(t->comm));
 }
 
@@ -93,7 +93,7 @@ static __always_inline int promote_timewait(const struct young_slot *s, const st
 	addr = find_timewait(t);
 	if (!addr)
 		return LOOK_DONE;
-	task_of_slot(&p.task, s);
+	task_of_slot(&p.task, s, t->uid);
 	p.cookie = BPF_CORE_READ((struct sock_common *)addr, skc_cookie.counter);
 	p.since_ns = timewait_since(addr, entered_ns(s));
 	/* It makes no transitions: the old generation could not let go of it. */
@@ -130,9 +130,12 @@ __noinline int look(__u32 index, __u64 position, __u64 before)
 		return LOOK_DONE;
 	if (!covers(s, state) || !same_life(s, t, c))
 		return s->state == TCP_FIN_WAIT1 ? promote_timewait(s, t) : LOOK_DONE;
+	/* MPTCP, SCTP: asked only here, because in each transition it is a cache miss. */
+	if (BPF_CORE_READ((struct sock *)c, sk_protocol) != IPPROTO_TCP)
+		return LOOK_DONE;
 	p.cookie = s->cookie;
 	p.since_ns = state_since(s, state);
-	task_of_slot(&p.task, s);
+	task_of_slot(&p.task, s, BPF_CORE_READ((struct sock *)c, sk_uid.val));
 	p.state = state;
 	promote(s->sk, &p);
 	return LOOK_PROMOTED;
@@ -145,6 +148,7 @@ static __always_inline void fill_tuple(__u32 index, struct sock *sk)
 
 	if (!t)
 		return;
+	t->uid = sk->sk_uid.val;
 	t->net = (__u64)c->skc_net.net;
 	t->ehash = 0;
 	if (bpf_core_field_exists(struct inet_hashinfo, pernet)) {
@@ -167,7 +171,6 @@ static __always_inline void fill_slot(struct young_slot *s, __u32 index, struct 
 	s->pid = 0;
 	if (in_process_context(state)) {
 		current_ids(&s->pid, &s->tid);
-		s->uid = sk->sk_uid.val;
 		bpf_get_current_comm(s->comm, sizeof(s->comm));
 	}
 	if (state == TCP_FIN_WAIT1 || !s->cookie)
@@ -215,6 +218,26 @@ static __always_inline void remember(struct sock *sk, int state)
 		y->head++;
 	}
 	y->busy = 0;
+}
+
+/*
+ * A socket leaves its state. If its slot is the youngest of this CPU, as it often
+ * is between two ends on one host, the ageing pass is spared to look at a socket
+ * that is long gone from the cache.
+ */
+static __always_inline void forget(struct sock *sk, int state)
+{
+	__u32 cpu = bpf_get_smp_processor_id(), index;
+	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &cpu);
+	struct young_slot *s;
+
+	if (!y)
+		return;
+	index = y->base + (__u32)((y->head - 1) & (y->slots - 1));
+	s = bpf_map_lookup_elem(&young_ring, &index);
+	/* FIN_WAIT1's also finds the minisocket that comes after. */
+	if (s && s->sk == (__u64)sk && s->state == state && state != TCP_FIN_WAIT1)
+		s->seq = 0;
 }
 
 #endif

@@ -191,9 +191,8 @@ type limboYoungSlot struct {
 	Jiffies uint64
 	Pid     uint32
 	Tid     uint32
-	Uid     uint32
 	State   uint8
-	Pad     [3]uint8
+	Pad     [7]uint8
 	Comm    [16]uint8
 }
 
@@ -205,7 +204,7 @@ type limboYoungTuple struct {
 	Mask     uint32
 	Hash     uint32
 	Portpair uint32
-	Pad      uint32
+	Uid      uint32
 }
 
 // Names of all BPF objects in the ELF.
