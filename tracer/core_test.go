@@ -39,7 +39,7 @@ var kernels = []struct {
 	unused []string
 }{
 	{
-		name:   "5.10",
+		name: "5.10",
 		absent: []string{
 			noCookieHelper, noSockFromFile, noTableOfOwn, noMicroseconds,
 			noKeepaliveTimer, noLinearTimeouts, noRTOMax,
@@ -200,6 +200,9 @@ func TestRelocation(t *testing.T) {
 // Every field that the stored BTF has is needed: without it either the object
 // is refused, or core_fixes.h sees that and takes another way.
 func TestRelocationNeedsEachField(t *testing.T) {
+	if _, err := os.Stat(filepath.Join("..", "headers")); err != nil {
+		t.Skip("away from the repository, where a kernel is emulated: the running kernel makes no difference, and it would take minutes")
+	}
 	object := loadObject(t)
 	for _, k := range kernels {
 		t.Run(k.name, func(t *testing.T) {

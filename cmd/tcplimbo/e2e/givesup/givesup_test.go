@@ -1,0 +1,198 @@
+package givesup
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplimbo/tcplimbo/tracer"
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/explain"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// death is a socket that the kernel is to end, and what was seen of it.
+type death struct {
+	name  string
+	state flow.State
+	never bool
+	local netip.AddrPort
+	peer  netip.AddrPort
+
+	last flow.Sock
+	// guesses are the moments at which it was predicted to end, guessed when
+	// they were made.
+	guesses, guessed []time.Time
+	nevers           int
+	lastSeen, gone   time.Time
+}
+
+// within is what a prediction may be wrong by: a tenth, or a second.
+func within(ahead time.Duration) time.Duration { return max(time.Second, ahead/10) }
+
+func (d *death) see(s *flow.Sock, now time.Time) {
+	d.lastSeen, d.gone = now, time.Time{}
+	if s.State != d.state {
+		return
+	}
+	d.last = *s
+	switch g := explain.GivesUp(s); g {
+	case finding.GivesUp{}:
+	case finding.GivesUp{Known: true, Never: true}:
+		d.nevers++
+	default:
+		d.guesses, d.guessed = append(d.guesses, now.Add(g.In)), append(d.guessed, now)
+	}
+}
+
+// judge compares every prediction that was made with the fact.
+func (d *death) judge(t *testing.T) {
+	if d.never {
+		if len(d.guesses) > 0 || d.nevers == 0 || !d.gone.IsZero() {
+			t.Errorf("%d predictions of an end and %d of none, gone %v; the kernel never ends it\n%+v", len(d.guesses), d.nevers, !d.gone.IsZero(), d.last)
+		}
+		return
+	}
+	if len(d.guesses) == 0 || d.nevers > 0 || d.gone.IsZero() {
+		t.Fatalf("%d predictions of an end and %d of none, gone %v\n%+v", len(d.guesses), d.nevers, !d.gone.IsZero(), d.last)
+	}
+	// It ended at some moment between two looks.
+	fact := d.lastSeen.Add(d.gone.Sub(d.lastSeen) / 2)
+	var worst time.Duration
+	for i, guess := range d.guesses {
+		off, ahead := guess.Sub(fact), fact.Sub(d.guessed[i])
+		if off.Abs() > worst.Abs() {
+			worst = off
+		}
+		if off.Abs() > within(ahead) {
+			t.Errorf("%v before its end it was predicted to end %v later than it did", ahead, off)
+		}
+	}
+	first := d.guesses[0].Sub(d.guessed[0])
+	t.Logf("predicted %.2f s, ended after %.2f s; the worst of %d predictions was off by %+.2f s",
+		first.Seconds(), fact.Sub(d.guessed[0]).Seconds(), len(d.guesses), worst.Seconds())
+}
+
+// watch looks at the sockets until all that must end have, and those that must
+// not had the time.
+func watch(t *testing.T, tr *tracer.Tracer, netns uint32, deaths []*death) {
+	t.Helper()
+	const patience, atLeast = 45 * time.Second, 12 * time.Second
+	start := time.Now()
+	for time.Since(start) < patience {
+		now := time.Now()
+		seen := map[[2]netip.AddrPort]bool{}
+		err := tr.Walk(flow.WalkStates{States: 1<<flow.StateMax - 1}, func(s *flow.Sock) {
+			for _, d := range deaths {
+				if s.NetNS == netns && s.Local == d.local && s.Peer == d.peer {
+					seen[[2]netip.AddrPort{d.local, d.peer}] = true
+					d.see(s, now)
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := time.Since(start) < atLeast
+		for _, d := range deaths {
+			if !seen[[2]netip.AddrPort{d.local, d.peer}] && d.gone.IsZero() {
+				d.gone = now
+			}
+			waiting = waiting || d.gone.IsZero() && !d.never
+		}
+		if !waiting {
+			return
+		}
+		<-time.After(30 * time.Millisecond)
+	}
+}
+
+func loaded(t *testing.T) *tracer.Tracer {
+	t.Helper()
+	tr, err := tracer.Load(tracer.Options{ReadOnly: true})
+	switch {
+	case err == nil:
+	case os.Getenv("REQUIRE_BPF") != "1" && errors.Is(err, os.ErrPermission):
+		t.Skipf("needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: %v", err)
+	default:
+		t.Fatalf("BPF programs do not load: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := tr.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	return tr
+}
+
+// small sets limits that a test can wait for.
+func small(t *testing.T) {
+	t.Helper()
+	for name, value := range map[string]int{
+		"tcp_syn_retries": 2, "tcp_retries2": 3, "tcp_orphan_retries": 2, "tcp_fin_timeout": 5,
+		"tcp_keepalive_time": 1, "tcp_keepalive_intvl": 2, "tcp_keepalive_probes": 3,
+		// These the oldest kernels do not have.
+		"tcp_syn_linear_timeouts": 1,
+	} {
+		sysctl(t, name, value)
+	}
+}
+
+func TestPredictionsComeTrue(t *testing.T) {
+	tr := loaded(t)
+	netns := newNamespace(t)
+	small(t)
+	deaths := makeAll(t, kinds)
+	watch(t, tr, netns, deaths)
+	for _, d := range deaths {
+		t.Run(d.name, d.judge)
+	}
+}
+
+// With a bound on the timeout (6.15) an orphan whose peer answers every probe of
+// its closed window ends, too.
+func TestBoundedTimeout(t *testing.T) {
+	tr := loaded(t)
+	netns := newNamespace(t)
+	small(t)
+	if !sysctl(t, "tcp_rto_max_ms", 1000) {
+		t.Skip("this kernel has no bound on the retransmission timeout: no net.ipv4.tcp_rto_max_ms")
+	}
+	sysctl(t, "tcp_retries2", 8)
+	sysctl(t, "tcp_orphan_retries", 4)
+	deaths := makeAll(t, bounded)
+	watch(t, tr, netns, deaths)
+	for _, d := range deaths {
+		t.Run(d.name, d.judge)
+	}
+}
+
+func makeAll(t *testing.T, kinds []kind) []*death {
+	t.Helper()
+	var all []*death
+	for _, k := range kinds {
+		ours, peer := k.make(t)
+		all = append(all, &death{name: k.name, state: k.state, never: k.never, local: ours, peer: peer})
+	}
+	return all
+}
+
+// connecting begins a connection to a listener that hears nothing.
+func connecting(options ...func(*end)) func(testing.TB) (local, peer netip.AddrPort) {
+	return func(t testing.TB) (local, peer netip.AddrPort) {
+		l, e := listener(t), newEnd(t)
+		l.deaf()
+		for _, option := range options {
+			option(e)
+		}
+		e.must("not blocking", unix.SetNonblock(e.fd, true))
+		if err := unix.Connect(e.fd, sockaddr(l.local())); err != unix.EINPROGRESS {
+			t.Fatalf("connecting to a silent address: %v, want EINPROGRESS", err)
+		}
+		return e.local(), l.local()
+	}
+}
