@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer"
@@ -116,8 +117,12 @@ func loaded(t *testing.T) *tracer.Tracer {
 	tr, err := tracer.Load(tracer.Options{ReadOnly: true})
 	switch {
 	case err == nil:
-	case os.Getenv("REQUIRE_BPF") != "1" && errors.Is(err, os.ErrPermission):
+	case os.Getenv("REQUIRE_BPF") == "1":
+		t.Fatalf("REQUIRE_BPF=1 and BPF programs do not load: %v", err)
+	case errors.Is(err, os.ErrPermission):
 		t.Skipf("needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: %v", err)
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, ebpf.ErrNotSupported):
+		t.Skipf("this kernel cannot: %v", err)
 	default:
 		t.Fatalf("BPF programs do not load: %v", err)
 	}
