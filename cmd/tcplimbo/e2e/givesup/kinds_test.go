@@ -159,7 +159,5 @@ var bounded = []kind{
 		peer.deaf()
 		ours.close()
 	})},
-	{"ESTABLISHED, unacknowledged", flow.StateEstablished, false, connected(func(ours, peer *end) {
-		unanswered(ours, peer, 100)
-	})},
+	{"SYN_SENT", flow.StateSynSent, false, connecting()},
 }
