@@ -70,12 +70,13 @@ test-root: ## run all tests as root, by sudo if need be; none may skip for want 
 	@if [ "$$(id -u)" = 0 ]; then set -x; $(TEST) ./...; \
 	else set -x; $(TEST) -exec 'sudo -E env PATH=$(PATH)' ./...; fi
 
+# What no kernel changes was tested before. Without KVM a guest is ten times slower than its host.
 test-kernels: ## run the kernel side's tests on Debian's kernels in QEMU; KERNELS="bullseye sid"
-	.ci/kernels/fetch
+	.ci/kernels/fetch $(KERNELS)
 	CGO_ENABLED=0 $(GO) test -c -o bin/tracer.test ./tracer
 	@for kernel in $(KERNELS); do \
-		.ci/kernels/run "$$kernel" --file bin/tracer.test --file tracer/testdata -- \
-			env REQUIRE_BPF=1 ./tracer.test -test.timeout 4m || exit; \
+		.ci/kernels/run "$$kernel" --timeout 600 --file bin/tracer.test --file tracer/testdata --module tcp_diag -- \
+			env REQUIRE_BPF=1 ./tracer.test -test.skip 'Relocation|FieldWidths|Fuzz' || exit; \
 	done
 
 bench: ## measure the budgets, as root; FLAGS="-quick"

@@ -9,6 +9,7 @@
 #define TCPLIMBO_EVENT_H
 
 #define COMM_LEN 16
+#define NEVER 0xffffffffU
 
 enum event_type {
 	EVENT_NONE = 0,
@@ -89,7 +90,7 @@ struct sock_values {
 	__u32 snd_wnd;
 	__u32 srtt_us;
 	__u32 rto_jiffies;
-	__u32 received_jiffies; /* since the last data segment, ACK, sending: */
+	__u32 received_jiffies; /* since the last data segment, ACK, sending; or NEVER */
 	__u32 acked_jiffies;
 	__u32 sent_jiffies;
 	__s32 expires_jiffies; /* until the timer fires; may be past */

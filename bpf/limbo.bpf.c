@@ -23,6 +23,9 @@
 
 /* Runs of an unattached program are kept short: another CPU may be waiting. */
 #define AGE_RUN 256
+
+#define AGE_MORE 1
+#define AGE_PROMOTED 2
 #define WALK_RUN 256
 
 static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
@@ -76,29 +79,35 @@ int BPF_PROG(limbo_retransmit, struct sock *sk)
 	return 0;
 }
 
-/* args: ring, jiffies after which a slot is old enough. Returns 1 if there is more. */
+/*
+ * args: ring, jiffies after which a slot is old enough. Returns AGE_MORE if there
+ * are more of those, AGE_PROMOTED if there are events to read. Runs on the CPU
+ * whose ring it is, so that what stands before head is whole.
+ */
 SEC("raw_tp/tcplimbo_age")
 int limbo_age(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u32 number = ctx->args[0];
+	__u32 number = ctx->args[0], result = 0;
 	__u64 before = bpf_jiffies64() - ctx->args[1];
 	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &number);
 	__u64 position;
+	int i, seen;
 
 	if (!y)
 		return 0;
 	position = y->tail;
 	if (y->head - position > y->slots)
 		position = y->head - y->slots;
-	for (int i = 0; i < AGE_RUN && position < y->head; i++) {
-		if (!age_position(number, position, before)) {
-			y->tail = position;
-			return 0;
-		}
+	for (i = 0; i < AGE_RUN && position < y->head; i++) {
+		seen = look(y->base + (__u32)(position & (y->slots - 1)), position, before);
+		if (seen == LOOK_TOO_YOUNG)
+			break;
+		if (seen == LOOK_PROMOTED)
+			result = AGE_PROMOTED;
 		position++;
 	}
 	y->tail = position;
-	return position < y->head;
+	return i == AGE_RUN ? result | AGE_MORE : result;
 }
 
 /* args: how many of values to read, by their sk; whether to track them */

@@ -6,13 +6,16 @@
 /* More nodes than this in one hash chain are not followed, but counted. */
 #define CHAIN_MAX 128
 
+static __always_inline __u64 wake_flags(void)
+{
+	if (trace_all && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
 static __always_inline void send_event(struct event *e)
 {
-	__u64 flags = BPF_RB_NO_WAKEUP;
-
-	if (trace_all && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes)
-		flags = BPF_RB_FORCE_WAKEUP;
-	bpf_ringbuf_submit(e, flags);
+	bpf_ringbuf_submit(e, wake_flags());
 }
 
 static __always_inline struct event *new_event(__u8 type)

@@ -88,15 +88,20 @@ static __always_inline void read_queues(struct sock_values *v, struct tcp_sock *
 	v->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
 }
 
-/* The kernel's stamps are the low 32 bits of jiffies; so are the differences. */
+/* The kernel's stamps are the low 32 bits of jiffies; 0 is one that was never set. */
+static __always_inline __u32 jiffies_since(__u64 now, __u32 stamp)
+{
+	return stamp ? (__u32)now - stamp : NEVER;
+}
+
 static __always_inline void read_times(struct sock_values *v, struct tcp_sock *tp)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
 	__u64 now = bpf_jiffies64();
 
-	v->received_jiffies = (__u32)now - BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
-	v->acked_jiffies = (__u32)now - BPF_CORE_READ(tp, rcv_tstamp);
-	v->sent_jiffies = (__u32)now - BPF_CORE_READ(tp, lsndtime);
+	v->received_jiffies = jiffies_since(now, BPF_CORE_READ(icsk, icsk_ack.lrcvtime));
+	v->acked_jiffies = jiffies_since(now, BPF_CORE_READ(tp, rcv_tstamp));
+	v->sent_jiffies = jiffies_since(now, BPF_CORE_READ(tp, lsndtime));
 	v->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
 	v->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
 	v->backoff = BPF_CORE_READ(icsk, icsk_backoff);

@@ -201,28 +201,30 @@ static __always_inline __u64 trace_since(__u64 addr, __u64 cookie, __u64 now, in
 	return since;
 }
 
+/*
+ * Made on the stack: room in the ring buffer that was taken and given back stays
+ * taken until the reader comes by, so that what a filter leaves out would push out
+ * what it lets through.
+ */
 static __always_inline void trace(struct sock *sk, __u8 type, int oldstate, int newstate)
 {
-	__u64 cookie = sock_cookie(sk), since = 0;
-	struct event *e;
+	struct event e = {
+		.time_ns = bpf_ktime_get_boot_ns(),
+		.cookie = sock_cookie(sk),
+		.type = type,
+		.old_state = oldstate,
+		.new_state = newstate,
+	};
 
 	if (trace_ages && type == EVENT_TRANSITION)
-		since = trace_since((__u64)sk, cookie, bpf_ktime_get_boot_ns(), newstate);
-	e = new_event(type);
-	if (!e)
-		return;
-	describe(e, sk);
-	e->cookie = cookie;
-	e->since_ns = since;
-	e->old_state = oldstate;
-	e->new_state = newstate;
+		e.since_ns = trace_since((__u64)sk, e.cookie, e.time_ns, newstate);
+	describe(&e, sk);
 	if (type == EVENT_TRANSITION && in_process_context(newstate))
-		current_task(&e->task, sk);
-	if (!trace_wants(e, event_family(e))) {
-		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		current_task(&e.task, sk);
+	if (!trace_wants(&e, event_family(&e)))
 		return;
-	}
-	send_event(e);
+	if (bpf_ringbuf_output(&events, &e, sizeof(e), wake_flags()))
+		COUNT(ring_full);
 }
 
 /* A retransmission of a socket that is watched already. */

@@ -63,6 +63,12 @@ static __always_inline __u64 state_since(const struct young_slot *s, __u8 state)
 	return since > entered ? since : entered;
 }
 
+enum look {
+	LOOK_DONE = 0, /* nothing there, or what there was has moved on */
+	LOOK_TOO_YOUNG = 1,
+	LOOK_PROMOTED = 2,
+};
+
 static __always_inline int promote_timewait(const struct young_slot *s, const struct young_tuple *t)
 {
 	struct promoted p = {
@@ -72,43 +78,51 @@ static __always_inline int promote_timewait(const struct young_slot *s, const st
 	__u64 addr;
 
 	if (!WATCHED(TCP_FIN_WAIT2))
-		return 0;
+		return LOOK_DONE;
 	addr = find_timewait(t);
 	if (!addr)
-		return 0;
+		return LOOK_DONE;
 	task_of_slot(&p.task, s);
 	p.cookie = BPF_CORE_READ((struct sock_common *)addr, skc_cookie.counter);
 	p.since_ns = timewait_since(addr, entered_ns(s));
 	promote(addr, &p);
-	return 1;
+	return LOOK_PROMOTED;
 }
 
 /*
- * Promotes the socket of a slot if it is still stuck. Any order of slots and
- * any number of looks at one slot give the same result. Nearly every socket has
- * left its state, which one read tells.
+ * Looks at one position of a ring, which is at the slot of that index, and
+ * promotes its socket if that is still stuck. Any order of positions and any
+ * number of looks give the same result. Nearly every socket has left its state,
+ * which one read tells.
  */
-__noinline int settle(__u32 index)
+__noinline int look(__u32 index, __u64 position, __u64 before)
 {
 	struct young_slot *s = bpf_map_lookup_elem(&young_ring, &index);
-	struct young_tuple *t = bpf_map_lookup_elem(&young_tuples, &index);
+	struct young_tuple *t;
 	struct promoted p = {};
 	struct sock_common *c;
 	__u8 state;
 
-	if (!s || !t)
-		return 0;
+	/* One lap on it was looked at before it was written again. */
+	if (!s || s->seq != position + 1)
+		return LOOK_DONE;
+	if (s->jiffies > before)
+		return LOOK_TOO_YOUNG;
 	c = (struct sock_common *)s->sk;
 	state = BPF_CORE_READ(c, skc_state);
-	if (covers(s, state) && same_life(s, t, c)) {
-		p.cookie = s->cookie;
-		p.since_ns = state_since(s, state);
-		task_of_slot(&p.task, s);
-		p.state = state;
-		promote(s->sk, &p);
-		return 1;
-	}
-	return s->state == TCP_FIN_WAIT1 ? promote_timewait(s, t) : 0;
+	if (!covers(s, state) && s->state != TCP_FIN_WAIT1)
+		return LOOK_DONE;
+	t = bpf_map_lookup_elem(&young_tuples, &index);
+	if (!t)
+		return LOOK_DONE;
+	if (!covers(s, state) || !same_life(s, t, c))
+		return s->state == TCP_FIN_WAIT1 ? promote_timewait(s, t) : LOOK_DONE;
+	p.cookie = s->cookie;
+	p.since_ns = state_since(s, state);
+	task_of_slot(&p.task, s);
+	p.state = state;
+	promote(s->sk, &p);
+	return LOOK_PROMOTED;
 }
 
 static __always_inline void fill_tuple(__u32 index, struct sock *sk)
@@ -179,35 +193,15 @@ static __always_inline void remember(struct sock *sk, int state)
 		if (y->head - y->tail >= y->slots) {
 			/* Not looked at yet: do it now, so that nothing is lost. */
 			COUNT(young_overrun);
-			settle(index);
+			look(index, y->head - y->slots, ~0ULL);
 		}
 		fill_slot(s, index, sk, state);
 		s->seq = y->head + 1;
+		/* An ageing run may come in between; it goes by head. */
+		barrier();
 		y->head++;
 	}
 	y->busy = 0;
-}
-
-/*
- * Looks at one position; 0 when the rest is too young. Runs on the CPU whose
- * ring it is, so that what stands before head is whole, or one lap on.
- */
-__noinline int age_position(__u32 number, __u64 position, __u64 before)
-{
-	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &number);
-	struct young_slot *s;
-	__u32 index;
-
-	if (!y)
-		return 0;
-	index = y->base + (__u32)(position & (y->slots - 1));
-	s = bpf_map_lookup_elem(&young_ring, &index);
-	if (!s || s->seq != position + 1)
-		return 1;
-	if (s->jiffies > before)
-		return 0;
-	settle(index);
-	return 1;
 }
 
 #endif

@@ -18,13 +18,17 @@ const (
 	// ageLeast is the shortest time between two calls that Age asks for.
 	ageLeast = 20 * time.Millisecond
 
+	// What limbo_age returns (bpf/limbo.bpf.c).
+	ageMore     = 1
+	agePromoted = 2
+
 	ringStride = int(unsafe.Sizeof(limboYoungCpu{}))
 )
 
 // Age looks at the slots of the young generation that are at least this old, and
-// promotes the sockets still stuck. CPUs whose rings have
-// not moved are not disturbed. flush is called between runs so that the ring
-// buffer does not fill however many are promoted.
+// promotes the sockets still stuck. CPUs whose rings have not moved are not
+// disturbed. flush is called after each run that promoted some, so that the ring
+// buffer does not fill however many they are.
 func (t *Tracer) Age(young time.Duration, flush func() error) error {
 	if _, err := t.youngCPUs.ReadAt(t.youngBuf, 0); err != nil {
 		return fmt.Errorf("reading young_cpus: %w", err)
@@ -77,18 +81,20 @@ func (t *Tracer) AgePace() time.Duration { return t.ringPace }
 func (t *Tracer) ageRing(ring int, jiffies uint64, flush func() error) error {
 	cpu := ring % t.cpus
 	for range agePasses {
-		more, err := t.runOn(cpu, t.objs.LimboAge, uint64(ring), jiffies)
+		result, err := t.runOn(cpu, t.objs.LimboAge, uint64(ring), jiffies)
 		if errors.Is(err, unix.ENXIO) {
 			// Offline: nothing runs there, so its ring can be read from here.
-			more, err = t.run(t.objs.LimboAge, uint64(ring), jiffies)
+			result, err = t.run(t.objs.LimboAge, uint64(ring), jiffies)
 		}
 		if err != nil {
 			return fmt.Errorf("ageing sockets of CPU %d: %w", cpu, err)
 		}
-		if err := flush(); err != nil {
-			return err
+		if result&agePromoted != 0 {
+			if err := flush(); err != nil {
+				return err
+			}
 		}
-		if more == 0 {
+		if result&ageMore == 0 {
 			return nil
 		}
 	}

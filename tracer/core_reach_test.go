@@ -39,8 +39,11 @@ type reach struct {
 	index   map[asm.RawInstructionOffset]int
 	offset  []asm.RawInstructionOffset
 	symbols map[string]int
-	known   map[int]registers
-	queue   []int
+	// known is what all ways to an instruction agree on; seen is false where there
+	// was none yet.
+	known []registers
+	seen  []bool
+	queue []int
 	// poisoned are the reached instructions that the verifier would refuse.
 	poisoned []string
 }
@@ -55,7 +58,8 @@ func poisonedInstructions(insns asm.Instructions) ([]string, error) {
 		insns:   insns,
 		index:   map[asm.RawInstructionOffset]int{},
 		symbols: symbols,
-		known:   map[int]registers{},
+		known:   make([]registers, len(insns)),
+		seen:    make([]bool, len(insns)),
 	}
 	for iter := insns.Iterate(); iter.Next(); {
 		r.index[iter.Offset] = iter.Index
@@ -76,14 +80,13 @@ func poisonedInstructions(insns asm.Instructions) ([]string, error) {
 // arrive notes a way to an instruction, which is looked at again if that tells
 // something new about it.
 func (r *reach) arrive(i int, regs registers) {
-	before, seen := r.known[i]
-	if seen {
-		regs = regs.join(before)
-		if regs == before {
+	if r.seen[i] {
+		regs = regs.join(r.known[i])
+		if regs == r.known[i] {
 			return
 		}
 	}
-	r.known[i] = regs
+	r.known[i], r.seen[i] = regs, true
 	r.queue = append(r.queue, i)
 }
 

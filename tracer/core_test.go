@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"os"
@@ -79,51 +80,66 @@ func loadObject(t *testing.T) *ebpf.CollectionSpec {
 	return spec
 }
 
-// relocation is what one program becomes on one kernel.
-type relocation struct {
-	// absent are the fields and enum values that were asked for and not found.
-	absent []string
-	// poisoned are reachable accesses to what is not there.
-	poisoned []string
+// program is a program of the object with its relocations.
+type program struct {
+	name  string
+	insns asm.Instructions
+	relos []*btf.CORERelocation
+	// at is the instruction, and accessed the name of what it accesses.
+	at       []int
+	accessed []string
 }
 
-// relocate does what loading does short of the kernel.
-func relocate(t *testing.T, prog *ebpf.ProgramSpec, local, kernel *btf.Spec) relocation {
+func programs(t *testing.T) []program {
 	t.Helper()
-	insns := slices.Clone(prog.Instructions)
-	var relos []*btf.CORERelocation
-	var at []int
-	for i := range insns {
-		if relo := btf.CORERelocationMetadata(&insns[i]); relo != nil {
-			relos, at = append(relos, relo), append(at, i)
+	object := loadObject(t)
+	var all []program
+	for _, name := range slices.Sorted(maps.Keys(object.Programs)) {
+		p := program{name: name, insns: object.Programs[name].Instructions}
+		for i := range p.insns {
+			if relo := btf.CORERelocationMetadata(&p.insns[i]); relo != nil {
+				p.relos, p.at = append(p.relos, relo), append(p.at, i)
+				p.accessed = append(p.accessed, accessed(t, object.Types, relo))
+			}
 		}
+		all = append(all, p)
 	}
+	return all
+}
+
+// relocate does what loading does short of the kernel. It returns the fields and
+// enum values that were asked for and not found, and the reachable accesses to
+// what is not there.
+func (p *program) relocate(t *testing.T, kernel *btf.Spec) (absent, poisoned []string) {
+	t.Helper()
 	noLocal := func(typ btf.Type) (btf.TypeID, error) {
 		return 0, fmt.Errorf("%v asks for a local type id, which is not tested here", typ)
 	}
-	fixups, err := btf.CORERelocate(relos, []*btf.Spec{kernel}, prog.ByteOrder, noLocal)
+	fixups, err := btf.CORERelocate(p.relos, []*btf.Spec{kernel}, binary.LittleEndian, noLocal)
 	if err != nil {
-		t.Fatalf("relocating %s: %v", prog.Name, err)
+		t.Fatalf("relocating %s: %v", p.name, err)
 	}
-	var r relocation
+	insns := slices.Clone(p.insns)
+	poison := false
 	for i, fixup := range fixups {
-		if missing(fixup) {
-			r.absent = append(r.absent, accessed(t, local, relos[i]))
+		how := fixup.String()
+		if strings.HasSuffix(how, "_exists=1->0") {
+			absent = append(absent, p.accessed[i])
 		}
-		if err := fixup.Apply(&insns[at[i]]); err != nil {
-			t.Fatalf("relocating %s, %v: %v", prog.Name, relos[i], err)
+		poison = poison || strings.HasSuffix(how, "=poison")
+		ins := &insns[p.at[i]]
+		if err := fixup.Apply(ins); err != nil {
+			t.Fatalf("relocating %s, %v: %v", p.name, p.relos[i], err)
 		}
-		insns[at[i]] = insns[at[i]].WithSource(asm.Comment(accessed(t, local, relos[i])))
+		*ins = ins.WithSource(asm.Comment(p.accessed[i]))
 	}
-	if r.poisoned, err = poisonedInstructions(insns); err != nil {
-		t.Fatalf("following %s: %v", prog.Name, err)
+	if !poison {
+		return absent, nil
 	}
-	return r
-}
-
-// missing tells whether a relocation asked for something that is not there.
-func missing(fixup btf.COREFixup) bool {
-	return strings.HasSuffix(fixup.String(), "_exists=1->0")
+	if poisoned, err = poisonedInstructions(insns); err != nil {
+		t.Fatalf("following %s: %v", p.name, err)
+	}
+	return absent, poisoned
 }
 
 // reloFormat is how cilium/ebpf prints a relocation; it gives its parts no other way.
@@ -167,23 +183,23 @@ func number(t *testing.T, s string) int {
 	return n
 }
 
-func relocateAll(t *testing.T, object *ebpf.CollectionSpec, kernel *btf.Spec) (absent, poisoned []string) {
+func relocateAll(t *testing.T, programs []program, kernel *btf.Spec) (absent, poisoned []string) {
 	t.Helper()
 	asked := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(object.Programs)) {
-		r := relocate(t, object.Programs[name], object.Types, kernel)
-		for _, field := range r.absent {
+	for _, p := range programs {
+		fields, accesses := p.relocate(t, kernel)
+		for _, field := range fields {
 			asked[field] = true
 		}
-		for _, ins := range r.poisoned {
-			poisoned = append(poisoned, name+": "+ins)
+		for _, access := range accesses {
+			poisoned = append(poisoned, p.name+": "+access)
 		}
 	}
 	return slices.Sorted(maps.Keys(asked)), poisoned
 }
 
 func TestRelocation(t *testing.T) {
-	object := loadObject(t)
+	object := programs(t)
 	for _, k := range kernels {
 		t.Run(k.name, func(t *testing.T) {
 			absent, poisoned := relocateAll(t, object, loadBTF(t, k.name))
@@ -200,10 +216,7 @@ func TestRelocation(t *testing.T) {
 // Every field that the stored BTF has is needed: without it either the object
 // is refused, or core_fixes.h sees that and takes another way.
 func TestRelocationNeedsEachField(t *testing.T) {
-	if _, err := os.Stat(filepath.Join("..", "headers")); err != nil {
-		t.Skip("away from the repository, where a kernel is emulated: the running kernel makes no difference, and it would take minutes")
-	}
-	object := loadObject(t)
+	object := programs(t)
 	for _, k := range kernels {
 		t.Run(k.name, func(t *testing.T) {
 			whole := loadBTF(t, k.name)

@@ -3,6 +3,7 @@ package tracer
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 	"unsafe"
@@ -100,9 +101,15 @@ func (d *decoder) event(b []byte, e *flow.Event) error {
 	return nil
 }
 
-// jiffies turns a difference of the kernel's 32-bit stamps into a time. A
-// stamp that was never set gives a difference about as old as the boot.
+// never is NEVER of bpf/event.h.
+const never = math.MaxUint32
+
+// jiffies turns a difference of the kernel's 32-bit stamps into a time, -1 if
+// there is none.
 func (d *decoder) jiffies(n uint32) time.Duration {
+	if n == never {
+		return -1
+	}
 	return time.Duration(n) * time.Second / time.Duration(d.hz)
 }
 

@@ -71,7 +71,12 @@ func wantEvent(r limboEvent) flow.Event {
 
 func wantSock(r limboSockValues) flow.Sock {
 	has := func(f limboSockFlag) bool { return limboSockFlag(r.Flags)&f != 0 }
-	jiffies := func(n uint32) time.Duration { return time.Duration(n) * time.Second / testHZ }
+	jiffies := func(n uint32) time.Duration {
+		if n == 1<<32-1 { // NEVER
+			return -1
+		}
+		return time.Duration(n) * time.Second / testHZ
+	}
 	s := flow.Sock{
 		ID: flow.ID{
 			Key:      flow.Key{Addr: r.Sk, Cookie: r.Cookie},

@@ -43,10 +43,12 @@ type Tracer struct {
 	event     flow.Event
 	walkBuf   flow.Sock
 
-	netns    map[uint32]string // inode → path
-	hashinfo uint64
-	buckets  uint32
-	walkNext uint32
+	netns map[uint32]string // inode → path
+	// gap and recursion: see unseen.
+	gap, recursion uint64
+	hashinfo       uint64
+	buckets        uint32
+	walkNext       uint32
 }
 
 // Load verifies the programs and makes the maps; nothing is attached yet.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -67,24 +68,35 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		Tracked:      tracked,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut
-	// Kernels before 5.12 do not count, because they do not miss any. What the
-	// first program misses the second one sees; what both miss is gone. Nothing
-	// nests three deep, so that has not been seen.
-	if hidden, err := t.hidden(); err == nil && hidden > c.Nested {
-		s.Recursion = hidden - c.Nested
+	s.Recursion = t.unseen(misses(t.objs.LimboSetState), c.Nested)
+	if t.opts.Trace != nil {
+		// Retransmissions are hints under run and records under trace.
+		s.Recursion += misses(t.objs.LimboRetransmit)
 	}
 	return s, nil
 }
 
-// hidden returns how many transitions the kernel did not show to the first
-// program.
-func (t *Tracer) hidden() (uint64, error) {
-	if t.objs.LimboSetState == nil {
-		return 0, nil
+// unseen returns how many transitions neither program saw: what the first one
+// missed less what the second one took over. The two numbers are not read at the
+// same moment, so a difference counts only if it was there the last time too.
+// Nothing nests three deep, so none has been seen yet.
+func (t *Tracer) unseen(hidden, nested uint64) uint64 {
+	gap := hidden - min(hidden, nested)
+	t.recursion = max(t.recursion, min(gap, t.gap))
+	t.gap = gap
+	return t.recursion
+}
+
+// misses returns how often the kernel did not run a program because it was
+// running on that CPU already. Kernels before 5.12 do not count, because they do
+// not miss any.
+func misses(prog *ebpf.Program) uint64 {
+	if prog == nil {
+		return 0
 	}
-	info, err := t.objs.LimboSetState.Stats()
+	stats, err := prog.Stats()
 	if err != nil {
-		return 0, fmt.Errorf("reading program statistics: %w", err)
+		return 0
 	}
-	return info.RecursionMisses, nil
+	return stats.RecursionMisses
 }

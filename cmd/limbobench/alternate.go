@@ -45,10 +45,10 @@ type comparison struct {
 // beside it, so that both sides of a pair meet the same machine.
 func alternate(ctx context.Context, b *rig.Bench, load *rig.Churn, obs *rig.Observer, p plan) (*comparison, error) {
 	c := &comparison{disturbances: make(map[string]int)}
-	if err := rig.Sleep(ctx, time.Second); err != nil { // the load's own start
-		return nil, err
-	}
 	for i := 0; i < p.most && sample.CountCalm(c.rate) < p.pairs; i++ {
+		if err := calm(ctx, b, load); err != nil {
+			return nil, err
+		}
 		var without, with window
 		var err error
 		// The order changes: a drift of the machine helps either side.
@@ -69,6 +69,20 @@ func alternate(ctx context.Context, b *rig.Bench, load *rig.Churn, obs *rig.Obse
 			with.Rate()/without.Rate(), without.Rate(), inBrackets(without.disturbed, with.disturbed))
 	}
 	return c, nil
+}
+
+// warmUp is how long the load takes to be as fast as it gets.
+const warmUp = 500 * time.Millisecond
+
+// calm waits for a calm machine with the load paused.
+func calm(ctx context.Context, b *rig.Bench, load *rig.Churn) error {
+	load.Pause()
+	err := b.AwaitCalm(ctx, load.PID)
+	load.Resume()
+	if err != nil {
+		return err
+	}
+	return rig.Sleep(ctx, warmUp)
 }
 
 func inBrackets(reasons ...string) string {
@@ -152,11 +166,12 @@ func watch(ctx context.Context, load *rig.Churn, d time.Duration, r *rig.Running
 			return window{}, err
 		}
 	}
+	var w window
 	from := host.Monotonic()
-	if err := rig.Sleep(ctx, d); err != nil {
+	if w.Done, err = finished(ctx, load, from, d); err != nil {
 		return window{}, err
 	}
-	w := window{wall: host.Monotonic() - from}
+	w.wall = host.Monotonic() - from
 	if r != nil {
 		after, err := host.ReadUsage(r.PID)
 		if err != nil {
@@ -167,9 +182,26 @@ func watch(ctx context.Context, load *rig.Churn, d time.Duration, r *rig.Running
 			return window{}, err
 		}
 	}
-	if w.disturbed, err = noise.Heard(); err != nil {
-		return window{}, err
-	}
-	w.Done, err = load.Between(from, from+w.wall)
+	w.disturbed, err = noise.Heard()
 	return w, err
+}
+
+// windowMost is how long a window may get on a machine with much else to do.
+const windowMost = 20 * time.Second
+
+// finished lets the load work for d, or longer if no batch is finished by then.
+func finished(ctx context.Context, load *rig.Churn, from, d time.Duration) (rig.Done, error) {
+	for {
+		if err := rig.Sleep(ctx, d); err != nil {
+			return rig.Done{}, err
+		}
+		now := host.Monotonic()
+		done, err := load.Between(from, now)
+		if err == nil || now-from > windowMost {
+			return done, err
+		}
+		if err := load.Alive(); err != nil {
+			return rig.Done{}, err
+		}
+	}
 }

@@ -42,6 +42,9 @@ func costRow(ctx context.Context, b *rig.Bench, threads int) (row report.Row, er
 		return report.Row{}, err
 	}
 	defer func() { err = errors.Join(err, load.Close()) }()
+	if err := calm(ctx, b, load); err != nil {
+		return report.Row{}, err
+	}
 	r, err := b.Start(ctx, obs)
 	if err != nil {
 		return report.Row{}, err

@@ -36,6 +36,7 @@ type options struct {
 	quick, json bool
 	only        []string
 	write       string
+	patience    time.Duration
 }
 
 const usage = `Measure tcplimbo against its budgets. Needs root.
@@ -59,6 +60,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	fs.BoolVar(&o.quick, "quick", false, "below two minutes, less exact")
 	fs.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	fs.StringVar(&o.write, "write", "", "also update the table in this `file`")
+	fs.DurationVar(&o.patience, "patience", time.Minute, "wait so long, all in all, for other processes to leave the machine alone")
 	only := fs.String("run", "", "only these `measurements`, separated by commas; default all but P11")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -118,7 +120,7 @@ func bench(ctx context.Context, o options, stdout, stderr io.Writer) (err error)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	began := time.Now()
-	b := &rig.Bench{Root: root, Dir: dir, Quick: o.quick, Progress: func(format string, args ...any) {
+	b := &rig.Bench{Root: root, Dir: dir, Quick: o.quick, Patience: o.patience, Progress: func(format string, args ...any) {
 		fmt.Fprintf(stderr, "%4.0fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}}
 	r := &report.Report{Machine: host.Describe(root), Quick: o.quick}

@@ -34,9 +34,10 @@ func TestParse(t *testing.T) {
 		want options
 		err  string
 	}{
-		{"nothing", nil, options{}, ""},
+		{"nothing", nil, options{patience: time.Minute}, ""},
+		{"patience", []string{"-patience", "0"}, options{}, ""},
 		{"all flags", []string{"-quick", "-json", "-run", "p3, P1,peers", "-write", "x.md"},
-			options{quick: true, json: true, only: []string{"P3", "P1", "peers"}, write: "x.md"}, ""},
+			options{quick: true, json: true, only: []string{"P3", "P1", "peers"}, write: "x.md", patience: time.Minute}, ""},
 		{"unknown measurement", []string{"-run", "P99"}, options{}, `unknown measurement "P99"`},
 		{"argument", []string{"P1"}, options{}, `unexpected argument "P1"`},
 		{"unknown flag", []string{"-fast"}, options{}, "usage"},
@@ -49,7 +50,7 @@ func TestParse(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got.quick != tt.want.quick || got.json != tt.want.json || got.write != tt.want.write ||
+			if err != nil || got.quick != tt.want.quick || got.json != tt.want.json || got.write != tt.want.write || got.patience != tt.want.patience ||
 				!slices.Equal(got.only, tt.want.only) {
 				t.Errorf("got %+v, %v; want %+v", got, err, tt.want)
 			}

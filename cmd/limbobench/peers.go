@@ -26,7 +26,6 @@ func measurePeers(ctx context.Context, b *rig.Bench) ([]report.Peer, error) {
 		}
 		all = append(all, p)
 	}
-	all[0].Made, all[0].Lost = 0, 0 // it prints what is stuck, not what happens
 	for _, peer := range rig.Peers() {
 		if peer.Missing != "" {
 			all = append(all, report.Peer{Name: peer.Name, Skipped: peer.Missing})
@@ -64,13 +63,13 @@ func measurePeer(ctx context.Context, b *rig.Bench, obs *rig.Observer) (report.P
 		}
 		with += one.elapsed
 		cpu += one.cpu
-		p.Made += connections * rig.Transitions
+		p.Made += connections * obs.PerConnection
 		p.Lost += one.lost
 		p.RSS = max(p.RSS, one.rss)
 		b.Progress("%s: rate %.2f, %d lost", obs.Name, without.Seconds()/with.Seconds(), p.Lost)
 	}
 	p.Rate = without.Seconds() / with.Seconds()
-	p.CPU = cpu.Seconds() / float64(p.Made) * 1e6
+	p.CPU = cpu.Seconds() / float64(rounds*connections*rig.Transitions) * 1e6
 	return p, nil
 }
 
@@ -82,11 +81,29 @@ type onePass struct {
 }
 
 func peerOnce(ctx context.Context, b *rig.Bench, obs *rig.Observer, connections int) (one onePass, err error) {
-	r, err := b.Start(ctx, obs)
+	load, err := rig.PrepareChurn(1, connections)
 	if err != nil {
 		return onePass{}, err
 	}
-	defer func() { err = errors.Join(err, r.End()) }()
+	defer func() { err = errors.Join(err, load.Close()) }()
+	r, err := b.Start(ctx, obs.In(load.Path))
+	if err != nil {
+		return onePass{}, err
+	}
+	defer func() { err = errors.Join(err, r.Forget()) }()
+	one, err = underLoad(ctx, r, load)
+	// What it holds back is written at its end.
+	if err := errors.Join(err, r.Stop()); err != nil {
+		return onePass{}, err
+	}
+	printed, err := rig.CountLines(r.Output, rig.Mentions)
+	one.lost = max(0, connections*obs.PerConnection-printed)
+	return one, err
+}
+
+// underLoad measures a tool until it has dealt with the load: what it has
+// still to print is its work too.
+func underLoad(ctx context.Context, r *rig.Running, load *rig.Churn) (onePass, error) {
 	if err := rig.Sleep(ctx, settle); err != nil {
 		return onePass{}, err
 	}
@@ -94,20 +111,12 @@ func peerOnce(ctx context.Context, b *rig.Bench, obs *rig.Observer, connections 
 	if err != nil {
 		return onePass{}, err
 	}
-	load, err := rig.ChurnOnce(ctx, 1, connections)
-	if err != nil {
+	if err := load.Finish(ctx); err != nil {
 		return onePass{}, err
 	}
-	// What it has still to print is its work too.
 	if err := r.Settle(ctx); err != nil {
 		return onePass{}, err
 	}
 	after, err := host.ReadUsage(r.PID)
-	if err != nil {
-		return onePass{}, err
-	}
-	one = onePass{elapsed: load.Total().Elapsed, cpu: after.CPU - before.CPU, rss: after.Memory.RSS}
-	printed, err := rig.CountLines(r.Output, rig.Mentions)
-	one.lost = max(0, connections*rig.Transitions-printed)
-	return one, err
+	return onePass{elapsed: load.Total().Elapsed, cpu: after.CPU - before.CPU, rss: after.Memory.RSS}, err
 }

@@ -79,6 +79,10 @@ type Agent struct {
 	losses  losses
 	survey  survey
 	nextAge time.Duration
+	// quiet is until when no sockets are judged, because looking for holders
+	// has just cost much.
+	quiet, holderCost time.Duration
+
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
@@ -160,7 +164,7 @@ func (a *Agent) sleep() time.Duration {
 	now := a.cfg.BootTime()
 	wake := a.nextAge
 	if due, ok := a.detector.Next(); ok {
-		wake = min(wake, max(due, now)+wakeStep)
+		wake = min(wake, max(due, now, a.quiet)+wakeStep)
 	}
 	return max(0, wake-now)
 }
@@ -170,7 +174,17 @@ func (a *Agent) last() error {
 	if err := a.kernel.Events(a.onEvent); err != nil {
 		return err
 	}
-	return a.speak()
+	if err := a.speak(); err != nil {
+		return err
+	}
+	stats, err := a.kernel.Stats()
+	if err != nil {
+		return err
+	}
+	a.countEvents()
+	a.losses.note(stats.Losses)
+	a.sayLosses(a.cfg.BootTime(), true)
+	return nil
 }
 
 func (a *Agent) step(now time.Duration) error {
@@ -204,8 +218,11 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
-		return a.resync(now)
+		if err := a.resync(now); err != nil {
+			return err
+		}
 	}
+	a.sayLosses(now, false)
 	return nil
 }
 
@@ -222,6 +239,9 @@ func (a *Agent) countEvents() {
 func (a *Agent) judge() error {
 	for {
 		now := a.cfg.BootTime()
+		if now < a.quiet {
+			return nil
+		}
 		socks := a.detector.Due(now)
 		if len(socks) == 0 {
 			return nil

@@ -19,7 +19,15 @@ const (
 	rereadShare = 20
 	// lossEvery is how often a loss record may be written.
 	lossEvery = time.Second
+	// doubtful is how long a walk may take that took no time before. What takes
+	// longer, and over four times as long as the last, was stopped in its
+	// middle (SIGSTOP, a suspended machine): that is not the walk's cost.
+	doubtful = 250 * time.Millisecond
 )
+
+// believed returns what a walk cost, given that it took so long and that the
+// last one cost so much.
+func believed(took, last time.Duration) time.Duration { return min(took, max(doubtful, 4*last)) }
 
 // survey paces the walks over all connections by what they cost.
 type survey struct {
@@ -31,8 +39,8 @@ type survey struct {
 func (s *survey) due(now time.Duration) bool { return now >= s.next }
 
 func (s *survey) done(now, cost time.Duration) {
-	s.cost, s.last = cost, now
-	s.next = now + max(surveyEvery, surveyShare*cost)
+	s.cost, s.last = believed(cost, s.cost), now
+	s.next = now + max(surveyEvery, surveyShare*s.cost)
 }
 
 // losses compares the kernel's counters and collects what has not been said.
@@ -73,15 +81,22 @@ func Stages() []string { return lossNames[:] }
 // note takes the kernel's counters and reports whether the state must be read
 // again before anything else is believed.
 func (l *losses) note(now flow.Losses) bool {
-	l.unsaid[lossRing] += now.RingFull - l.seen.RingFull
-	l.unsaid[lossOld] += now.PromotedFull - l.seen.PromotedFull
-	l.unsaid[lossRecursion] += now.Recursion - l.seen.Recursion
-	l.unsaid[lossWalk] += now.WalkCut - l.seen.WalkCut
-	if now.RingFull != l.seen.RingFull || now.Recursion != l.seen.Recursion {
-		l.reread = true
-	}
-	l.seen = now
+	l.reread = l.count(lossRing, now.RingFull, &l.seen.RingFull) || l.reread
+	l.reread = l.count(lossRecursion, now.Recursion, &l.seen.Recursion) || l.reread
+	l.count(lossOld, now.PromotedFull, &l.seen.PromotedFull)
+	l.count(lossWalk, now.WalkCut, &l.seen.WalkCut)
 	return l.reread
+}
+
+// count takes what a counter has grown by. A counter that could not be read is 0
+// for once.
+func (l *losses) count(stage int, now uint64, seen *uint64) bool {
+	if now <= *seen {
+		return false
+	}
+	l.unsaid[stage] += now - *seen
+	*seen = now
+	return true
 }
 
 // resync makes the detector's picture the kernel's: every socket in a watched
@@ -92,22 +107,22 @@ func (a *Agent) resync(now time.Duration) error {
 		return nil
 	}
 	begin := a.cfg.BootTime()
-	if err := a.walk(now); err != nil {
+	if err := a.walk(); err != nil {
 		return err
 	}
 	if a.losses.reread {
 		a.detector.Suspect(now)
 	}
 	a.survey.done(now, a.cfg.BootTime()-begin)
-	a.sayLosses(now)
+	a.losses.reread = false
 	return nil
 }
 
-func (a *Agent) walk(now time.Duration) error {
+func (a *Agent) walk() error {
 	a.found = a.found[:0]
 	err := a.kernel.Walk(flow.WalkStates{States: a.states}, func(s *flow.Sock) {
 		opener, since, _ := a.kernel.Recall(s.Key)
-		if a.detector.Found(s, opener, since, now) {
+		if a.detector.Found(s, opener, since, a.cfg.BootTime()) {
 			a.found = append(a.found, &flow.Sock{ID: s.ID})
 		}
 	})
@@ -125,10 +140,10 @@ func (a *Agent) walk(now time.Duration) error {
 	return nil
 }
 
-// sayLosses writes one record a stage.
-func (a *Agent) sayLosses(now time.Duration) {
-	a.losses.reread = false
-	if now < a.losses.nextSay {
+// sayLosses writes one record a stage, once what was lost was read again, and
+// not too often. At the end everything is said as it is.
+func (a *Agent) sayLosses(now time.Duration, end bool) {
+	if !end && (a.losses.reread || now < a.losses.nextSay) {
 		return
 	}
 	for stage, n := range a.losses.unsaid {
@@ -138,12 +153,20 @@ func (a *Agent) sayLosses(now time.Duration) {
 		a.losses.nextSay = now + lossEvery
 		a.losses.unsaid[stage] = 0
 		a.meter.Lost(lossNames[stage], n)
-		a.out.Loss(&finding.Loss{
-			Time:    a.cfg.Now(),
-			Where:   lossNames[stage],
-			Count:   n,
-			Reread:  true,
-			Message: fmt.Sprintf("%d %s; the state of all sockets was read again", n, lossWords[stage]),
-		})
+		a.out.Loss(a.loss(stage, n))
 	}
+}
+
+func (a *Agent) loss(stage int, n uint64) *finding.Loss {
+	l := &finding.Loss{
+		Time: a.cfg.Now(), Where: lossNames[stage], Count: n, Message: fmt.Sprintf("%d %s", n, lossWords[stage]),
+	}
+	switch {
+	case stage == lossOld:
+		l.Reread = true // by polling, as it says
+	case stage != lossWalk && !a.losses.reread:
+		l.Reread = true
+		l.Message += "; the state of all sockets was read again"
+	}
+	return l
 }

@@ -20,15 +20,14 @@ func newID(bootID string) func(flow.ID, finding.Kind, time.Duration) string {
 	return func(id flow.ID, kind finding.Kind, since time.Duration) string {
 		h := sha256.New()
 		h.Write([]byte(bootID))
-		var b [25]byte
-		key := id.Cookie
-		if key == 0 {
-			key = id.Addr
-		}
-		binary.BigEndian.PutUint64(b[:], key)
-		binary.BigEndian.PutUint64(b[8:], uint64(since))
-		binary.BigEndian.PutUint64(b[16:], uint64(id.NetNS))
-		b[24] = byte(kind)
+		var b [33]byte
+		// Both, because a minisocket has the cookie of the socket before it,
+		// and a socket need not have one.
+		binary.BigEndian.PutUint64(b[:], id.Cookie)
+		binary.BigEndian.PutUint64(b[8:], id.Addr)
+		binary.BigEndian.PutUint64(b[16:], uint64(since))
+		binary.BigEndian.PutUint64(b[24:], uint64(id.NetNS))
+		b[32] = byte(kind)
 		h.Write(b[:])
 		return hex.EncodeToString(h.Sum(nil)[:10])
 	}
@@ -64,7 +63,6 @@ func (a *Agent) speak() error {
 // the owner that was found last.
 func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	a.queries, a.pending, a.again = a.queries[:0], a.pending[:0], a.again[:0]
-	now := a.cfg.BootTime()
 	for i := range verdicts {
 		v := &verdicts[i]
 		if v.Status == finding.Resolved {
@@ -74,7 +72,8 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 			Sock:       &v.Sock,
 			Unaccepted: detect.Unaccepted(&v.Sock),
 			Opener:     v.Opener,
-			Captured:   now,
+			// It brought the socket into its state, or into the one before.
+			Captured: v.Since,
 		}
 		if v.Status == finding.Update {
 			q.Last = v.Owner
@@ -85,11 +84,20 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if len(a.queries) == 0 {
 		return nil
 	}
+	before := a.cfg.BootTime()
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
+	after := a.cfg.BootTime()
+	a.holderCost = believed(after-before, a.holderCost)
+	a.quiet = after + holderShare*a.holderCost
 	return a.confirm()
 }
+
+// holderShare bounds what walks over all descriptors take of a core to 1/5: a
+// walk costs some 30 ms where 100,000 are open, and a slow trickle of findings
+// asks for one each. What falls due meanwhile shares the next one.
+const holderShare = 4
 
 // confirm reads once more what is about to be written: finding the holders took
 // time, and a socket that moved on meanwhile must not be reported.

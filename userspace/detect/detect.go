@@ -7,6 +7,7 @@
 package detect
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -116,6 +117,9 @@ func (d *Detector) Verdicts() []Verdict {
 func (d *Detector) Event(e *flow.Event) {
 	ent := d.entries[e.Addr]
 	if ent != nil && !sameLife(ent.sock.ID, e.ID) {
+		if e.Time < ent.seen {
+			return // about the socket that had the address before
+		}
 		// The address serves another socket; the end of the first was lost.
 		d.end(ent, finding.OutcomeUnknown, e.Time)
 		ent = nil
@@ -187,9 +191,10 @@ func (d *Detector) transition(ent *entry, e *flow.Event) {
 		}
 		ent = d.add(e.ID, e.New, e.Time, true)
 	}
-	cgroup := ent.sock.CgroupID // which events do not carry
+	known := ent.sock.ID
 	ent.sock.ID, ent.sock.Dead = e.ID, e.Orphan
-	ent.sock.CgroupID = cgroup
+	// What events do not carry, or not on every kernel.
+	ent.sock.CgroupID, ent.sock.Cookie = known.CgroupID, cmp.Or(e.Cookie, known.Cookie)
 	ent.missed = false
 	if e.Task.Known() {
 		ent.opener = e.Task
@@ -209,6 +214,11 @@ func (d *Detector) transition(ent *entry, e *flow.Event) {
 // behind: for the peer nothing has changed, only the reason is another one.
 func (d *Detector) succeed(ent *entry, addr uint64, now time.Duration) {
 	if other := d.entries[addr]; other != nil && other != ent {
+		if other.flag != nil && ent.sock.Cookie != 0 && other.sock.Cookie == ent.sock.Cookie {
+			// A walk was faster than the event, and its finding is said already.
+			d.end(ent, finding.OutcomeUnknown, now)
+			return
+		}
 		d.end(other, finding.OutcomeUnknown, now)
 	}
 	delete(d.entries, ent.sock.Addr)

@@ -185,7 +185,7 @@ func (d *Detector) Found(s *flow.Sock, opener flow.Task, since, now time.Duratio
 		since = now - min(AgeBound(s), now)
 	}
 	ent = d.add(s.ID, s.State, since, exact)
-	ent.sock, ent.opener, ent.tracked = *s, opener, false
+	ent.sock, ent.opener, ent.tracked, ent.seen = *s, opener, false, now
 	d.plan(ent, now)
 	return true
 }

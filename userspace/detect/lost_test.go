@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
-	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
 // stuck returns a lab with one socket in CLOSE_WAIT that is flagged already.
@@ -170,137 +169,20 @@ func TestRetransmission(t *testing.T) {
 	l.watched(0, 0)
 }
 
-// A walk comes across sockets that no event told of, with a bound on their age.
-func TestFound(t *testing.T) {
+// A walk can find the next socket at an address before the last event of the
+// one before is read.
+func TestEventOfAnOlderLife(t *testing.T) {
 	l := newLab(t, testThreshold)
-	s := socket(0x100, 7, flow.StateCloseWait)
-	s.LastAck = 20 * second
-	l.put(s)
-	if !l.found(s.Addr, 0) || l.found(s.Addr, 0) {
-		t.Error("a socket is new exactly once")
-	}
-	l.d.Tracked(s.ID)
-	l.at(born + 10*second - 1)
-	v := l.at(born+10*second, "open eof_ignored")[0]
-	if v.Exact || v.Since != born-20*second {
-		t.Errorf("since %v, exact %v; want 20s before it was found, not exact", v.Since-born, v.Exact)
-	}
-	l.drop(s.Addr)
-	l.at(born + 11*second) // tracked: its event is waited for
-	l.at(born+11*second+2*tick, "resolved unknown")
-}
-
-func TestFoundLongStuck(t *testing.T) {
-	l := newLab(t, testThreshold)
-	s := socket(0x100, 7, flow.StateCloseWait)
-	s.LastAck = 49 * 24 * time.Hour // before the boot, says a stamp that wrapped
-	l.put(s)
-	l.found(s.Addr, 0)
-	if v := l.at(born, "open eof_ignored")[0]; v.Since < 0 || v.Due < 0 {
-		t.Errorf("since %v, due %v: before the boot", v.Since, v.Due)
-	}
-}
-
-// What the old generation recalls is exact.
-func TestFoundAndRecalled(t *testing.T) {
-	l := newLab(t, testThreshold)
-	s := socket(0x100, 7, flow.StateSynSent)
-	l.put(s)
-	opener := flow.Task{PID: 42, Comm: "curl"}
-	if !l.d.Found(&s, opener, born-second, l.now) {
-		t.Fatal("not new")
-	}
-	v := l.at(born+2*second, "open no_reply")[0]
-	if !v.Exact || v.Since != born-second || v.Opener != opener {
-		t.Errorf("since %v, exact %v, opener %+v", v.Since-born, v.Exact, v.Opener)
-	}
-}
-
-// A walk and the event of the same socket may come in either order.
-func TestFoundAndPromoted(t *testing.T) {
-	opener := flow.Task{PID: 42, Comm: "curl"}
-	promote := func(l *lab, s flow.Sock) {
-		l.promoted(s, born-second, func(e *flow.Event) { e.Task = opener })
-	}
-	for name, first := range map[string]bool{"walk first": true, "event first": false} {
-		t.Run(name, func(t *testing.T) {
-			l := newLab(t, testThreshold)
-			s := socket(0x100, 7, flow.StateSynSent)
-			s.Waiting = second - 3*time.Millisecond
-			l.put(s)
-			if !first {
-				promote(l, s)
-			}
-			if isNew := l.found(s.Addr, 0); isNew != first {
-				t.Errorf("new %v, want %v", isNew, first)
-			}
-			if first {
-				promote(l, s)
-			}
-			l.watched(1, 0)
-			v := l.at(born+2*second, "open no_reply")[0]
-			if !v.Exact || v.Since != born-second || v.Opener != opener {
-				t.Errorf("since %v, exact %v, opener %+v; want what the event knows", v.Since-born, v.Exact, v.Opener)
-			}
-		})
-	}
-}
-
-// FIN_WAIT1's slot knows who closed the socket, FIN_WAIT2's since when.
-func TestTwoSlotsOfOneSocket(t *testing.T) {
-	closer := flow.Task{PID: 42, Comm: "curl"}
-	l := newLab(t, testThreshold)
-	s := socket(0x100, 7, flow.StateFinWait2)
-	l.put(s)
-	l.promoted(s, born-2*second, func(e *flow.Event) { e.Task = closer })
-	l.promoted(s, born-second)
-	v := l.at(born+29*second, "open half_closed")[0]
-	if v.Since != born-second || v.Opener != closer {
-		t.Errorf("since %v, opener %+v", v.Since-born, v.Opener)
-	}
-	// Too late: a finding does not change its beginning.
-	l.promoted(s, born)
-	if v := l.at(born+59*second, "update half_closed")[0]; v.Since != born-second {
-		t.Errorf("since %v", v.Since-born)
-	}
-}
-
-// The event of a promotion that another CPU's transition overtook.
-func TestPromotionComesTooLate(t *testing.T) {
-	l := newLab(t, testThreshold)
-	s := socket(0x100, 7, flow.StateCloseWait)
-	l.put(s)
-	l.now = born + second
-	l.moved(s.Addr, flow.StateLastAck)
-	l.promoted(s, born)
-	v := l.at(born+61*second, "open peer_silent")[0]
-	if v.Since != born+second {
-		t.Errorf("since %v, want when it went to LAST_ACK", v.Since-born)
-	}
-}
-
-// 0 is "not known", not the boot.
-func TestPromotedSinceNobodyKnows(t *testing.T) {
-	l := newLab(t, testThreshold)
-	s := socket(0x100, 7, flow.StateCloseWait)
-	l.put(s)
-	l.promoted(s, 0)
-	l.at(born + 30*second - 1)
-	if v := l.at(born+30*second, "open eof_ignored")[0]; v.Exact || v.Since != born {
-		t.Errorf("since %v, exact %v; want a bound: the event's time", v.Since-born, v.Exact)
-	}
-}
-
-// A socket the walk finds in another state than the one that is known.
-func TestFoundElsewhere(t *testing.T) {
-	l, s, _ := stuck(t)
-	l.change(s.Addr, func(s *flow.Sock) { s.State = flow.StateLastAck })
-	l.now += tick
-	if l.found(s.Addr, 0) {
-		t.Error("a known socket is new")
-	}
-	l.at(l.now)
-	l.at(l.now+2*tick, "resolved closed")
+	old := socket(0x100, 7, flow.StateLastAck)
+	late := flow.Event{Kind: flow.EventTransition, Time: l.now, ID: old.ID, Old: old.State, New: flow.StateClose}
+	l.now += 10 * time.Millisecond
+	l.put(socket(0x100, 8, flow.StateCloseWait))
+	l.found(0x100, 0)
+	l.d.Event(&late)
+	l.watched(1, 0)
+	late.Time = l.now + 1
+	l.d.Event(&late)
+	l.watched(0, 0)
 }
 
 func TestSuspect(t *testing.T) {
@@ -341,74 +223,51 @@ func TestSuspect(t *testing.T) {
 	l.watched(0, 0)
 }
 
-// What was decided and not written is as if it had not been decided.
-func TestWithdrawOpen(t *testing.T) {
-	l, s, open := stuck(t)
-	l.d.Withdraw(&open, l.now)
+// A missed event is forgiven once in each state.
+func TestPatienceInTheNextState(t *testing.T) {
+	l, s, _ := stuck(t)
+	l.change(s.Addr, func(s *flow.Sock) { s.State = flow.StateLastAck })
+	l.at(born + 31*second)
+	e := flow.Event{Kind: flow.EventTransition, Time: l.now, ID: s.ID, Old: flow.StateCloseWait, New: flow.StateLastAck}
+	l.d.Event(&e)
+	l.at(l.now, "resolved closed")
+	l.drop(s.Addr)
+	l.at(born + 91*second)
 	l.watched(1, 0)
-	l.at(l.now + tick - 1)
-	// Still stuck after all: opened again, exactly once, as the same finding.
-	again := l.at(l.now+tick, "open eof_ignored")[0]
-	if again.ID != open.ID || again.Since != open.Since {
-		t.Errorf("opened again as %q since %v", again.ID, again.Since)
-	}
-	l.d.Withdraw(&again, l.now)
-	l.moved(s.Addr, flow.StateClose)
+	e.Old, e.New, e.Time = flow.StateLastAck, flow.StateClose, l.now
+	l.d.Event(&e)
 	l.at(l.now)
 	l.watched(0, 0)
 }
 
-func TestWithdrawUpdate(t *testing.T) {
-	l, s, open := stuck(t)
-	l.change(s.Addr, func(s *flow.Sock) { s.RcvNxt = 5 })
-	update := l.at(born+31*second, "update eof_unread")[0]
-	l.d.Withdraw(&update, l.now)
-	l.watched(1, 1)
-	// The reader still knows the first reason: the change is said again.
-	update = l.at(l.now+tick, "update eof_unread")[0]
-	l.d.Withdraw(&update, l.now)
-	l.moved(s.Addr, flow.StateClose)
-	if v := l.at(l.now, "resolved closed")[0]; v.Reason != finding.EOFIgnored || v.ID != open.ID {
-		t.Errorf("resolved %q as %v, which was never said", v.ID, v.Reason)
-	}
-}
-
-// The writer may come back with a verdict whose finding ended meanwhile.
-func TestWithdrawTooLate(t *testing.T) {
-	l, s, open := stuck(t)
-	l.moved(s.Addr, flow.StateClose)
-	l.at(l.now, "resolved closed")
-	l.d.Withdraw(&open, l.now)
-	l.watched(0, 0)
-
-	// Its entry serves another socket now.
-	next := socket(0x200, 9, flow.StateCloseWait)
-	l.put(next)
-	l.promoted(next, l.now)
-	l.at(l.now+30*second, "open eof_ignored")
-	l.d.Withdraw(&open, l.now)
-	l.watched(1, 1)
-}
-
-// What the writer learned is there at the next verdict.
-func TestKeep(t *testing.T) {
+// What an event ends between Due and Judge is not judged any more.
+func TestEventBetweenDueAndJudge(t *testing.T) {
 	l := newLab(t, testThreshold)
-	s := socket(0x100, 0, flow.StateCloseWait)
+	s := socket(0x100, 7, flow.StateCloseWait)
 	l.put(s)
 	l.promoted(s, born)
-	v := &l.at(born+30*second, "open eof_ignored")[0]
-	v.Sock.Role, v.Sock.Cookie = flow.RoleServer, 7
-	v.Owner.Process.PID = 42
-	l.d.Keep(v)
-	// The walk over the holders made the cookie.
-	l.change(s.Addr, func(s *flow.Sock) { s.Cookie = 7 })
-	l.at(born + 31*second)
-	v = &l.at(born+60*second, "update eof_ignored")[0]
-	if v.Sock.Role != flow.RoleServer || v.Sock.Cookie != 7 || v.Owner.Process.PID != 42 {
-		t.Errorf("role %v, cookie %d, pid %d", v.Sock.Role, v.Sock.Cookie, v.Owner.Process.PID)
-	}
+	l.now = born + 30*second
+	l.read(l.d.Due(l.now))
 	l.moved(s.Addr, flow.StateClose)
-	if v := l.at(l.now, "resolved closed")[0]; v.Owner.Process.PID != 42 {
-		t.Errorf("resolved with pid %d", v.Owner.Process.PID)
+	l.d.Judge(l.now)
+	l.at(l.now)
+	l.watched(0, 0)
+}
+
+// Memory for a crowd that has left is given back but for a bounded part.
+func TestFreeListIsBounded(t *testing.T) {
+	l := newLab(t, testThreshold)
+	const crowd = 3 * freeMax
+	for i := range uint64(crowd) {
+		s := socket(1+i, 1+i, flow.StateCloseWait)
+		l.put(s)
+		l.promoted(s, born)
+	}
+	for i := range uint64(crowd) {
+		l.moved(1+i, flow.StateClose)
+	}
+	checkDetector(t, l.d)
+	if n := len(l.d.free); n > freeMax {
+		t.Errorf("%d entries are kept for later, want at most %d", n, freeMax)
 	}
 }

@@ -37,6 +37,9 @@ func TestMinisocketSucceeds(t *testing.T) {
 	if len(l.d.entries) != 1 || l.d.entries[0x200] == nil {
 		t.Errorf("known by %v, want by the minisocket's address", l.d.entries)
 	}
+	// Its time is known from when it was read.
+	l.drop(0x200)
+	l.at(born+50*second, "resolved reset")
 }
 
 func TestMinisocketSucceedsBeforeTheThreshold(t *testing.T) {
@@ -191,6 +194,37 @@ func TestSuccessorFoundByAWalk(t *testing.T) {
 	}
 }
 
+// The walk runs while the event of the close is on its way.
+func TestWalkBeforeTheEventOfTheClose(t *testing.T) {
+	for name, flagged := range map[string]bool{"before the threshold": false, "at the threshold": true} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, testThreshold)
+			s := socket(0x100, 7, flow.StateFinWait2)
+			l.put(s)
+			l.promoted(s, born)
+			tw := minisocket(0x200, 7, 60*second)
+			tw.ID = s.ID
+			tw.Addr = 0x200
+			l.drop(s.Addr)
+			l.put(tw)
+			l.now = born + 20*second
+			l.found(tw.Addr, born)
+			if flagged {
+				l.at(born+30*second, "open orphaned")
+			}
+			l.d.Event(&flow.Event{
+				Kind: flow.EventTransition, Time: l.now, ID: s.ID, Old: s.State, New: flow.StateClose, Successor: tw.Addr, Orphan: true,
+			})
+			if flagged {
+				l.at(l.now)
+			} else {
+				l.at(born+30*second, "open orphaned")
+			}
+			l.watched(1, 1)
+		})
+	}
+}
+
 // On 5.10 and 5.11 a promotion knows neither cookie nor addresses: the socket
 // is read at once, before its memory serves another one.
 func TestPromotedWithoutIdentity(t *testing.T) {
@@ -239,4 +273,18 @@ func TestCookieIsLearned(t *testing.T) {
 	if v := l.at(l.now, "resolved closed")[0]; v.ID != open.ID {
 		t.Errorf("resolved %q", v.ID)
 	}
+}
+
+// Read before its threshold for another reason, a socket is not flagged then.
+func TestReadEarly(t *testing.T) {
+	l := newLab(t, testThreshold)
+	s := socket(0x100, 0, flow.StateCloseWait)
+	l.put(s)
+	l.now = born + 30*second - 1
+	l.promoted(s, born)
+	l.at(l.now)
+	if l.reads != 1 {
+		t.Errorf("%d readings, want 1", l.reads)
+	}
+	l.at(born+30*second, "open eof_ignored")
 }

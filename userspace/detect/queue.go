@@ -15,6 +15,8 @@ type entry struct {
 	state flow.State
 	since time.Duration
 	exact bool
+	// seen is when a walk found it, 0 if an event told of it.
+	seen time.Duration
 	// opener connected or closed it, as captured in the kernel.
 	opener flow.Task
 	// tracked: the kernel side sends its events.

@@ -34,7 +34,8 @@ func TestReason(t *testing.T) {
 			30 * second, 30 * second, finding.Orphaned,
 		},
 		{
-			"a minisocket", flow.Sock{State: flow.StateFinWait2, TimeWait: true, Dead: true},
+			"a minisocket",
+			flow.Sock{State: flow.StateFinWait2, TimeWait: true, Dead: true},
 			30 * second, 30 * second, finding.Orphaned,
 		},
 

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func Message(f *finding.Finding) string {
 }
 
 func cause(f *finding.Finding) string {
-	who, peer := Who(&f.Owner), f.Sock.Peer.String()
+	who, peer := Who(&f.Owner), address(f.Sock.Peer)
 	switch f.Reason {
 	case finding.NoReply:
 		return fmt.Sprintf("%s connects to %s and nothing comes back (%s)", who, peer, syns(f.Sock.Retransmits))
@@ -55,7 +56,7 @@ func cause(f *finding.Finding) string {
 	case finding.StillSending:
 		return fmt.Sprintf("%s keeps sending to %s, which closed", who, peer)
 	case finding.Unaccepted:
-		return fmt.Sprintf("%s closed a connection to %s that was never accepted%s", peer, f.Sock.Local, listener(&f.Owner))
+		return fmt.Sprintf("%s closed a connection to %s that was never accepted%s", peer, address(f.Sock.Local), listener(&f.Owner))
 	case finding.PeerSilent:
 		return fmt.Sprintf("%s does not acknowledge the end of a connection that %s (%s unacknowledged, %s)",
 			peer, closedBy(&f.Owner), bytesOf(f.Sock.Unacked()), retransmits(f.Sock.Retransmits))
@@ -70,8 +71,11 @@ func cause(f *finding.Finding) string {
 func Who(o *finding.Owner) string {
 	p := &o.Process
 	name := Name(p)
-	if name == "" {
+	switch {
+	case name == "" && p.PID == 0:
 		return "an unknown process"
+	case name == "":
+		name = "a process without a name" // prctl(PR_SET_NAME) takes an empty one
 	}
 	var parts []string
 	if p.PID != 0 {
@@ -96,6 +100,8 @@ func Name(p *finding.Process) string {
 	}
 	return readable.Safe(p.Comm, nameMax)
 }
+
+func address(a netip.AddrPort) string { return string(readable.AppendAddrPort(nil, a)) }
 
 func closedBy(o *finding.Owner) string {
 	switch o.Process.Relation {
@@ -178,5 +184,5 @@ func resolved(f *finding.Finding) string {
 		}
 	}
 	return fmt.Sprintf("%s ended after %s: %s; it was %s with %s", stateWords[f.Sock.State],
-		readable.Age(f.Duration.Round(time.Millisecond)), words, Who(&f.Owner), f.Sock.Peer)
+		readable.Age(f.Duration.Round(time.Millisecond)), words, Who(&f.Owner), address(f.Sock.Peer))
 }

@@ -52,12 +52,11 @@ func (f *Filter) states() flow.StateSet {
 
 // Collect returns the sockets of this moment, the oldest first.
 func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
-	filter = filter.withDefaults()
 	states := filter.states()
 	var rows []finding.Finding
 	want := flow.WalkStates{States: states, TimeWait: states.Has(flow.StateTimeWait)}
 	err := kernel.Walk(want, func(s *flow.Sock) {
-		if states.Has(s.State) && filter.fits(s) {
+		if states.Has(s.State) && filter.fits(s) && !filter.passes(s) {
 			rows = append(rows, row(s, now))
 		}
 	})
@@ -95,12 +94,14 @@ func older(a, b finding.Finding) int {
 // sockets are listed only if somebody asks for states, ages or all.
 const passing = 250 * time.Millisecond
 
-// withDefaults leaves out what is only passing.
-func (f Filter) withDefaults() Filter {
-	if !f.All && f.States == 0 && f.OlderThan == 0 {
-		f.OlderThan = passing
+// passes tells what is only passing. Nothing proves how long a peer has closed
+// its window to what is left to send, but that is not passing.
+func (f *Filter) passes(s *flow.Sock) bool {
+	if f.All || f.States != 0 || f.OlderThan != 0 {
+		return false
 	}
-	return f
+	blocked := finding.KindOf(s.State) == finding.ClosingStalled && s.SendWindow == 0 && s.Unsent() > 0
+	return detect.AgeBound(s) < passing && !blocked
 }
 
 func (f *Filter) fits(s *flow.Sock) bool {

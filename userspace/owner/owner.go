@@ -57,6 +57,7 @@ func New(source Source, root string) *Resolver {
 func (r *Resolver) Resolve(queries []Query) error {
 	clear(r.holders)
 	clear(r.listeners)
+	r.proc.forget()
 	if err := r.source.Holders(r.wanted(queries), r.note); err != nil {
 		return err
 	}
@@ -91,12 +92,11 @@ func (r *Resolver) wanted(queries []Query) flow.Wanted {
 }
 
 func (r *Resolver) note(h *flow.Held) {
+	r.holders[h.Addr] = append(r.holders[h.Addr], *h)
 	if h.State == flow.StateListen {
 		port := h.Local.Port()
 		r.listeners[port] = append(r.listeners[port], *h)
-		return
 	}
-	r.holders[h.Addr] = append(r.holders[h.Addr], *h)
 }
 
 func (r *Resolver) answer(q *Query) {
@@ -104,7 +104,7 @@ func (r *Resolver) answer(q *Query) {
 	q.Server = listener != nil
 	switch holders := r.holdersOf(q.Sock); {
 	case len(holders) > 0:
-		q.Result = r.held(holders)
+		q.Result = r.holding(holders)
 	case q.Unaccepted && listener != nil:
 		q.Result = r.one(listener.Task, finding.RelationListener)
 	default:
@@ -113,13 +113,16 @@ func (r *Resolver) answer(q *Query) {
 }
 
 // holdersOf returns who holds s, not who holds what came to its address since
-// s was read. The walk makes the cookie of a socket that nobody had asked for
-// one, so s learns it here.
+// s was read. Where the kernel can, the walk makes the cookie of a socket that
+// nobody had asked for one, and s learns it here.
 func (r *Resolver) holdersOf(s *flow.Sock) []flow.Holder {
 	var out []flow.Holder
 	for i := range r.holders[s.Addr] {
 		h := &r.holders[s.Addr][i]
-		if s.Cookie == 0 && h.State == s.State && h.Local == s.Local && h.NetNS == s.NetNS {
+		if s.Cookie == 0 {
+			if h.State != s.State || h.Local != s.Local || h.NetNS != s.NetNS {
+				continue
+			}
 			s.Cookie = h.Cookie
 		}
 		if h.Cookie == s.Cookie {
@@ -129,7 +132,7 @@ func (r *Resolver) holdersOf(s *flow.Sock) []flow.Holder {
 	return out
 }
 
-func (r *Resolver) held(holders []flow.Holder) finding.Owner {
+func (r *Resolver) holding(holders []flow.Holder) finding.Owner {
 	slices.SortFunc(holders, func(a, b flow.Holder) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.FD, b.FD))
 	})
@@ -154,11 +157,8 @@ func (r *Resolver) one(task flow.Task, relation finding.Relation) finding.Owner 
 
 // past names who had the socket, now that nobody has.
 func (r *Resolver) past(q *Query) finding.Owner {
-	if q.Last != nil && q.Last.Process.Relation == finding.RelationHolder {
-		o := *q.Last
-		o.Holders, o.Total = nil, 0
-		o.Process.Relation, o.Process.FD = finding.RelationCloser, -1
-		return o
+	if q.Last != nil && held(&q.Last.Process) {
+		return r.closer(q.Last)
 	}
 	if !q.Opener.Known() {
 		return nobody()
@@ -168,6 +168,24 @@ func (r *Resolver) past(q *Query) finding.Owner {
 		relation = finding.RelationConnector
 	}
 	return r.captured(q.Opener, q.Captured, relation)
+}
+
+// held tells a process that a walk found from one that the kernel captured:
+// only of the first it is known when it started.
+func held(p *finding.Process) bool {
+	return p.Relation == finding.RelationHolder || (p.Relation == finding.RelationCloser && p.StartBoot != 0)
+}
+
+// closer names who held the socket last, but not by a pid that is another's now.
+func (r *Resolver) closer(last *finding.Owner) finding.Owner {
+	o := *last
+	o.Holders, o.Total = nil, 0
+	p := &o.Process
+	p.Relation, p.FD = finding.RelationCloser, -1
+	if began, alive := r.proc.started(p.PID); alive && !sameStart(began, p.StartBoot) {
+		p.PID, p.TID = 0, 0
+	}
+	return o
 }
 
 // captured names a task by what the kernel knew of it. What runs under its pid
@@ -203,18 +221,26 @@ func (r *Resolver) listenerOf(s *flow.Sock) *flow.Held {
 		if l.NetNS != s.NetNS || !covers(l.Local.Addr(), s.Local.Addr()) {
 			continue
 		}
-		if best == nil || moreExact(l, best) {
+		if best == nil || cmp.Or(
+			cmp.Compare(distance(l, s), distance(best, s)), cmp.Compare(l.PID, best.PID),
+		) < 0 {
 			best = l
 		}
 	}
 	return best
 }
 
-func moreExact(a, b *flow.Held) bool {
-	if x, y := isAny(a.Local.Addr()), isAny(b.Local.Addr()); x != y {
-		return y
+// distance orders the listeners that cover s as the kernel does: its address,
+// any address of its family, any IPv6 address (net/ipv4/inet_hashtables.c,
+// compute_score).
+func distance(l *flow.Held, s *flow.Sock) int {
+	switch at := l.Local.Addr(); {
+	case at == s.Local.Addr():
+		return 0
+	case at.Is4() == s.Local.Addr().Is4():
+		return 1
 	}
-	return a.PID < b.PID
+	return 2
 }
 
 // covers reports whether a listener at addr takes connections to local; an

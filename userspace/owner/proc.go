@@ -23,9 +23,13 @@ type program struct {
 	kernel bool
 }
 
-// programsMax bounds the cache; a host with more holders than that at once
-// reads /proc again.
+// programsMax bounds the cache; an answer with more processes than that reads
+// /proc again.
 const programsMax = 4096
+
+// kernelThread is PF_KTHREAD (include/linux/sched.h), in the flags of
+// /proc/PID/stat. A missing link would not do: a zombie has none either.
+const kernelThread = 0x00200000
 
 type programKey struct {
 	pid   uint32
@@ -35,13 +39,16 @@ type programKey struct {
 // procFS reads /proc, and believes it only where the process is still the one
 // that was meant.
 type procFS struct {
-	root  string
+	root string
+	// cache holds for one answer: execve changes the program of a process.
 	cache map[programKey]program
 }
 
 func newProcFS(root string) *procFS {
 	return &procFS{root: root, cache: make(map[programKey]program)}
 }
+
+func (p *procFS) forget() { clear(p.cache) }
 
 func (p *procFS) file(pid uint32, name string) string {
 	return p.root + "/" + strconv.FormatUint(uint64(pid), 10) + "/" + name
@@ -55,14 +62,19 @@ func (p *procFS) program(pid uint32, start time.Duration) (program, bool) {
 		return prog, true
 	}
 	// The link may be unreadable (another user's process, without
-	// CAP_SYS_PTRACE) or missing (a kernel thread).
-	target, err := os.Readlink(p.file(pid, "exe"))
-	prog := program{path: strings.TrimSuffix(target, " (deleted)"), kernel: os.IsNotExist(err)}
+	// CAP_SYS_PTRACE) or missing (a kernel thread, a zombie): no path then.
+	target, _ := os.Readlink(p.file(pid, "exe"))
 	// Read after the link: a pid that was reused before shows here.
-	began, ok := p.started(pid)
+	stat, err := os.ReadFile(p.file(pid, "stat"))
+	if err != nil {
+		return program{}, false
+	}
+	began, ok := startTime(stat)
 	if !ok || !sameStart(began, start) {
 		return program{}, false
 	}
+	flags, _ := statField(stat, 9)
+	prog := program{path: strings.TrimSuffix(target, " (deleted)"), kernel: flags&kernelThread != 0}
 	if len(p.cache) >= programsMax {
 		clear(p.cache)
 	}
@@ -76,24 +88,29 @@ func (p *procFS) started(pid uint32) (time.Duration, bool) {
 	if err != nil {
 		return 0, false
 	}
-	ticks, ok := startTicks(stat)
+	return startTime(stat)
+}
+
+// startTime returns field 22 of /proc/PID/stat as a time since boot.
+func startTime(stat []byte) (time.Duration, bool) {
+	ticks, ok := statField(stat, 22)
 	return time.Duration(ticks) * (time.Second / userHZ), ok
 }
 
-// startTicks finds field 22 of /proc/PID/stat. The name in field 2 may hold
-// anything, spaces and parentheses included; the last ')' ends it.
-func startTicks(stat []byte) (uint64, bool) {
+// statField finds a number in /proc/PID/stat by its place in proc(5), 4 or
+// higher. The name in field 2 may hold anything, spaces and parentheses
+// included; the last ')' ends it.
+func statField(stat []byte, place int) (uint64, bool) {
 	i := bytes.LastIndexByte(stat, ')')
 	if i < 0 {
 		return 0, false
 	}
-	const startTime = 22 - 3 // fields after the name count from 3
 	fields := bytes.Fields(stat[i+1:])
-	if len(fields) <= startTime {
+	if place -= 3; len(fields) <= place {
 		return 0, false
 	}
-	ticks, err := strconv.ParseUint(string(fields[startTime]), 10, 64)
-	return ticks, err == nil
+	n, err := strconv.ParseUint(string(fields[place]), 10, 64)
+	return n, err == nil
 }
 
 // sameStart compares the kernel's nanoseconds with /proc's hundredths, which

@@ -92,17 +92,18 @@ func (c *Converter) previous(e *flow.Event, s socket) time.Duration {
 // remember returns what was known before the event and keeps what it adds. A
 // retransmission changes nothing.
 func (c *Converter) remember(e *flow.Event) socket {
-	s := c.sockets[e.Addr]
+	s, has := c.sockets[e.Addr]
 	if s.cookie != e.Cookie {
 		s = socket{cookie: e.Cookie}
 	}
 	if e.Kind == flow.EventRetransmit {
 		return s
 	}
-	switch e.New {
-	case flow.StateSynSent:
+	switch {
+	case e.New == flow.StateSynSent:
 		s.role = flow.RoleClient
-	case flow.StateSynRecv:
+	case e.New == flow.StateSynRecv && e.Old != flow.StateSynSent:
+		// Not both at once (RFC 9293, simultaneous open).
 		s.role = flow.RoleServer
 	}
 	next := s
@@ -110,7 +111,7 @@ func (c *Converter) remember(e *flow.Event) socket {
 	switch {
 	case e.New == flow.StateClose:
 		delete(c.sockets, e.Addr)
-	case len(c.sockets) < socketsMax:
+	case has || len(c.sockets) < socketsMax:
 		c.sockets[e.Addr] = next
 	}
 	return s

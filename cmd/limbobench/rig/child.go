@@ -30,6 +30,8 @@ type loadSpec struct {
 // hello is the first line that a load prints.
 type hello struct {
 	NetNS uint64 `json:"netns"`
+	// Path leads to the namespace while the load runs.
+	Path string `json:"path"`
 }
 
 // batch is one line for each batch of connections. Times are nanoseconds of
@@ -64,16 +66,22 @@ func RunLoad() {
 func runLoad(spec loadSpec) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	begin := make(chan struct{})
 	go func() {
-		// The end of standard input is the end of the benchmark, or its wish.
+		defer cancel()
+		// A first byte says that it may begin. The end of standard input is
+		// the end of the benchmark, or its wish.
+		if n, _ := os.Stdin.Read(make([]byte, 1)); n == 0 {
+			return
+		}
+		close(begin)
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
 	}()
 	out := json.NewEncoder(os.Stdout)
 	if spec.Hold > 0 {
 		return hold(ctx, spec.Hold, out)
 	}
-	return churn(ctx, spec, out)
+	return churn(ctx, spec, begin, out)
 }
 
 func hold(ctx context.Context, connections int, out *json.Encoder) error {
@@ -100,7 +108,7 @@ const timeWaits = "4096"
 
 // churn works in a network namespace of its own, so that its connections can
 // be told from everybody else's.
-func churn(ctx context.Context, spec loadSpec, out *json.Encoder) (err error) {
+func churn(ctx context.Context, spec loadSpec, begin <-chan struct{}, out *json.Encoder) (err error) {
 	ns, err := workload.NewNamespace()
 	if err != nil {
 		return err
@@ -109,12 +117,17 @@ func churn(ctx context.Context, spec loadSpec, out *json.Encoder) (err error) {
 	if err := ns.Sysctl("net/ipv4/tcp_max_tw_buckets", timeWaits); err != nil {
 		return err
 	}
-	inode, err := ns.Inode()
+	h, err := introduce(ns)
 	if err != nil {
 		return err
 	}
-	if err := out.Encode(hello{NetNS: inode}); err != nil {
+	if err := out.Encode(h); err != nil {
 		return err
+	}
+	select {
+	case <-begin:
+	case <-ctx.Done():
+		return nil
 	}
 	for done := 0; ctx.Err() == nil && (spec.Total == 0 || done < spec.Total); {
 		n := spec.Batch
@@ -131,6 +144,17 @@ func churn(ctx context.Context, spec loadSpec, out *json.Encoder) (err error) {
 		}
 	}
 	return nil
+}
+
+func introduce(ns *workload.Namespace) (h hello, err error) {
+	if h.NetNS, err = ns.Inode(); err != nil {
+		return hello{}, err
+	}
+	err = ns.Do(func() error {
+		h.Path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
+		return nil
+	})
+	return h, err
 }
 
 func churnBatch(ctx context.Context, ns *workload.Namespace, threads, n int) (batch, error) {
@@ -162,7 +186,7 @@ func ownCPU() (time.Duration, error) {
 // loadProcess is a started load.
 type loadProcess struct {
 	*Process
-	in  io.Closer
+	in  io.WriteCloser
 	out *json.Decoder
 	// first is what the load said of itself.
 	first hello
@@ -200,6 +224,14 @@ func startLoad(spec loadSpec) (*loadProcess, error) {
 		return nil, errors.Join(fmt.Errorf("waiting for the load: %w: %s", err, p.Messages()), l.end())
 	}
 	return l, nil
+}
+
+// begin lets the load begin.
+func (l *loadProcess) begin() error {
+	if _, err := l.in.Write([]byte("\n")); err != nil {
+		return fmt.Errorf("telling the load to begin: %w: %s", err, l.Messages())
+	}
+	return nil
 }
 
 // end lets the load remove what it made.

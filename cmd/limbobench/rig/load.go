@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +24,12 @@ const batchConnections = 2000
 type Churn struct {
 	// NetNS is the inode number of the network namespace it works in.
 	NetNS uint64
+	// Path leads to that namespace.
+	Path string
 	// PID is its process.
 	PID  int
 	load *loadProcess
+	spec loadSpec
 
 	mu      sync.Mutex
 	batches []batch
@@ -34,30 +38,55 @@ type Churn struct {
 
 // StartChurn starts a load that goes on until Close.
 func StartChurn(threads int) (*Churn, error) {
-	return startChurn(loadSpec{Threads: threads, Batch: batchConnections * threads})
-}
-
-// ChurnOnce opens and closes so many connections and calls ended while the
-// load's namespace still exists.
-func ChurnOnce(ctx context.Context, threads, connections int) (*Churn, error) {
-	c, err := startChurn(loadSpec{Threads: threads, Batch: connections, Total: connections})
+	c, err := newChurn(loadSpec{Threads: threads, Batch: batchConnections * threads})
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-c.read:
-		return c, c.Close()
-	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), c.Close())
+	if err := c.load.begin(); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
+	return c, nil
 }
 
-func startChurn(spec loadSpec) (*Churn, error) {
+// PrepareChurn makes a load of so many connections that has not begun.
+func PrepareChurn(threads, connections int) (*Churn, error) {
+	return newChurn(loadSpec{Threads: threads, Batch: connections, Total: connections})
+}
+
+// Finish lets a prepared load begin and waits until it is through.
+func (c *Churn) Finish(ctx context.Context) error {
+	if err := c.load.begin(); err != nil {
+		return err
+	}
+	select {
+	case <-c.read:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if d := c.Total(); d.Connections != c.spec.Total {
+		return fmt.Errorf("opening connections: %d of %d: %s", d.Connections, c.spec.Total, c.load.Messages())
+	}
+	return nil
+}
+
+// ChurnOnce opens and closes so many connections.
+func ChurnOnce(ctx context.Context, threads, connections int) (*Churn, error) {
+	c, err := PrepareChurn(threads, connections)
+	if err != nil {
+		return nil, err
+	}
+	return c, errors.Join(c.Finish(ctx), c.Close())
+}
+
+func newChurn(spec loadSpec) (*Churn, error) {
 	l, err := startLoad(spec)
 	if err != nil {
 		return nil, err
 	}
-	c := &Churn{NetNS: l.first.NetNS, PID: l.PID, load: l, read: make(chan struct{})}
+	c := &Churn{
+		NetNS: l.first.NetNS, Path: l.first.Path, PID: l.PID,
+		load: l, spec: spec, read: make(chan struct{}),
+	}
 	go c.follow()
 	return c, nil
 }
@@ -81,6 +110,13 @@ func (c *Churn) Close() error {
 	<-c.read
 	return err
 }
+
+// Pause stops the load until Resume: nobody should have to bear it while the
+// benchmark waits.
+func (c *Churn) Pause() { c.load.signal(syscall.SIGSTOP) }
+
+// Resume lets the load go on.
+func (c *Churn) Resume() { c.load.signal(syscall.SIGCONT) }
 
 // Alive returns an error if the load has ended.
 func (c *Churn) Alive() error { return c.load.Alive() }

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -100,4 +101,32 @@ func (n *Noise) otherAgents() ([]ebpf.ProgramID, error) {
 		}
 	}
 	return all, nil
+}
+
+// calmLook is how long the machine is listened to before it is called calm.
+const calmLook = 300 * time.Millisecond
+
+// AwaitCalm waits until nothing else uses the machine, but no longer than what
+// is left of the patience that all measurements share. groups belong to the
+// measurement.
+func (b *Bench) AwaitCalm(ctx context.Context, groups ...int) error {
+	for told := false; b.Patience > 0; told = true {
+		began := time.Now()
+		n, err := ListenForNoise(groups...)
+		if err != nil {
+			return err
+		}
+		if err := Sleep(ctx, calmLook); err != nil {
+			return err
+		}
+		heard, err := n.Heard()
+		if err != nil || heard == "" {
+			return err
+		}
+		if !told {
+			b.Progress("waiting for a calm machine, at most %s: %s", b.Patience.Round(time.Second), heard)
+		}
+		b.Patience -= time.Since(began)
+	}
+	return nil
 }

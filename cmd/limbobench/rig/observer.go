@@ -28,6 +28,22 @@ type Observer struct {
 	metrics string
 	// readyFile is touched by the program, empty if it does not.
 	readyFile string
+	// PerConnection is how many records of a connection it writes if it loses
+	// none; 0 if it does not write one for each.
+	PerConnection int
+	// local is set if it sees one network namespace only.
+	local bool
+}
+
+// In returns the observer for a network namespace, which is itself if it sees
+// all of them.
+func (o *Observer) In(path string) *Observer {
+	if !o.local {
+		return o
+	}
+	in := *o
+	in.argv = append([]string{"nsenter", "--net=" + path}, o.argv...)
+	return &in
 }
 
 // Running is a started Observer.
@@ -46,6 +62,9 @@ type Bench struct {
 	Root, Dir string
 	// Quick measures for a shorter time.
 	Quick bool
+	// Patience is how long measurements may still wait, all together, until
+	// nothing else uses the machine.
+	Patience time.Duration
 	// Binary is the built tcplimbo.
 	Binary string
 	// Progress tells what goes on.
@@ -87,7 +106,7 @@ func (b *Bench) Run(flags ...string) (*Observer, error) {
 
 // Trace is `tcplimbo trace -o json`.
 func (b *Bench) Trace() *Observer {
-	return &Observer{Name: "tcplimbo trace -o json", argv: []string{b.Binary, "trace", "-o", "json"}, ready: attached}
+	return &Observer{Name: "tcplimbo trace -o json", argv: []string{b.Binary, "trace", "-o", "json"}, ready: attached, PerConnection: Transitions}
 }
 
 // Start starts an observer and waits until it observes.
@@ -126,7 +145,7 @@ func (o *Observer) start(ctx context.Context, out *os.File) (*Running, error) {
 	}
 	r := &Running{Process: p, obs: o}
 	if err := o.ready(ctx, r); err != nil {
-		return nil, errors.Join(err, p.Stop())
+		return nil, errors.Join(err, p.halt())
 	}
 	r.Took = time.Since(began)
 	return r, nil
@@ -183,31 +202,47 @@ func freeAddress() (string, error) {
 }
 
 // End stops the program and removes its output.
-func (r *Running) End() error {
-	err := r.Stop()
-	if r.Output != "" {
-		err = errors.Join(err, os.Remove(r.Output))
+func (r *Running) End() error { return errors.Join(r.Stop(), r.Forget()) }
+
+// Forget removes the output.
+func (r *Running) Forget() error {
+	if r.Output == "" {
+		return nil
 	}
-	return err
+	if err := os.Remove(r.Output); err != nil {
+		return fmt.Errorf("removing output: %w", err)
+	}
+	return nil
 }
 
-// settleTimeout is how long a program may still write after the last
-// transition: bpftrace needs some seconds for a million.
-const settleTimeout = 60 * time.Second
+const (
+	// settleTimeout is how long a program may still write after the last
+	// transition: bpftrace needs some seconds for a million.
+	settleTimeout = 60 * time.Second
+	// settleCalm is how long a program has nothing to do if it is through, and
+	// settleCPU what it may use meanwhile to find that out.
+	settleCalm = 700 * time.Millisecond
+	settleCPU  = 70 * time.Millisecond
+)
 
-// Settle waits until the program has written all it has seen: its output does
-// not grow for a while.
+// Settle waits until the program has dealt with all it has seen: its output
+// does not grow and it uses next to no CPU.
 func (r *Running) Settle(ctx context.Context) error {
-	const calm = 700 * time.Millisecond
-	size, since := int64(-1), time.Now()
-	return r.until(ctx, "writes no more", settleTimeout, 20*time.Millisecond, func() bool {
+	var size int64
+	var used time.Duration
+	since := time.Now()
+	return r.until(ctx, "is through", settleTimeout, 20*time.Millisecond, func() bool {
 		st, err := os.Stat(r.Output)
-		if err != nil || st.Size() != size {
-			since = time.Now()
-			if err == nil {
-				size = st.Size()
-			}
+		if err != nil {
+			return false
 		}
-		return time.Since(since) > calm
+		u, err := host.ReadUsage(r.PID)
+		if err != nil {
+			return false
+		}
+		if st.Size() != size || u.CPU-used > settleCPU {
+			size, used, since = st.Size(), u.CPU, time.Now()
+		}
+		return time.Since(since) > settleCalm
 	})
 }

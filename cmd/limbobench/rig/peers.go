@@ -29,28 +29,30 @@ const printer = `tracepoint:sock:inet_sock_set_state /args->protocol == 6/ {
 		ntop(args->family, args->daddr), args->dport, args->oldstate, args->newstate);
 }`
 
-// packets counts on the SYN, FIN and RST of connections, as people do who
-// watch with tcpdump.
-const packets = `exec tcpdump -l -n -i lo 'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0' | awk '{ print $1, $3, $5, $7 }'`
+// packets prints the beginning and the end of connections, four packets each.
+const packets = `tcpdump -l -n -i lo 'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0' | awk '{ print $1, $3, $5, $7 }'`
 
-// Peers returns the tools that print transitions.
+// Peers returns the tools that print what happens to connections.
 func Peers() []Peer {
-	bpf := []struct {
-		name string
-		argv []string
-	}{
-		{"bpftrace, printing transitions", []string{"bpftrace", "-e", printer}},
-		{"bcc tcpstates", []string{bccTool("tcpstates")}},
+	bcc := bccTool("tcpstates")
+	return []Peer{
+		{Observer: transitions("bpftrace, printing transitions", "bpftrace", "-e", printer), Missing: missing("bpftrace")},
+		{Observer: transitions("bcc tcpstates", bcc), Missing: missing(bcc)},
+		{
+			Observer: &Observer{
+				Name: "tcpdump of SYN, FIN and RST, piped to awk", argv: []string{"sh", "-c", packets},
+				ready: listening, PerConnection: 4, local: true,
+			},
+			Missing: missing("tcpdump"),
+		},
 	}
-	var all []Peer
-	for _, t := range bpf {
-		o := &Observer{Name: t.name, argv: append(append([]string{}, inTracefs...), t.argv...), ready: attached}
-		all = append(all, Peer{Observer: o, Missing: missing(t.argv[0])})
+}
+
+func transitions(name string, argv ...string) *Observer {
+	return &Observer{
+		Name: name, argv: append(append([]string{}, inTracefs...), argv...),
+		ready: attached, PerConnection: Transitions,
 	}
-	return append(all, Peer{
-		Observer: &Observer{Name: "tcpdump and awk", argv: []string{"sh", "-c", packets}, ready: listening},
-		Missing:  missing("tcpdump"),
-	})
 }
 
 // bccTool returns the name of a bcc tool: Debian adds a suffix.

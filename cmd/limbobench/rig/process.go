@@ -54,22 +54,20 @@ func start(cmd *exec.Cmd, name string) (*Process, error) {
 	return p, nil
 }
 
-// Wait waits until the program ends by itself, or ctx does.
-func (p *Process) Wait(ctx context.Context) error {
-	select {
-	case <-p.done:
-		return p.failure()
-	case <-ctx.Done():
-		return errors.Join(ctx.Err(), p.Stop())
-	}
-}
-
 // Stop ends the program with SIGTERM, and if that does not help with SIGKILL.
 func (p *Process) Stop() error {
+	if err := p.halt(); err != nil {
+		return err
+	}
+	return p.failure()
+}
+
+// halt is Stop where it is known already that and why the program failed.
+func (p *Process) halt() error {
 	p.signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-		return p.failure()
+		return nil
 	case <-time.After(stopTimeout):
 	}
 	p.signal(syscall.SIGKILL)
@@ -96,7 +94,7 @@ func (p *Process) failure() error {
 		}
 	}
 	if p.err != nil {
-		return fmt.Errorf("running %s: %w: %s", p.name, p.err, p.errs.String())
+		return fmt.Errorf("running %s: %w: %s", p.name, p.err, lastLine(p.errs.String()))
 	}
 	return nil
 }
@@ -108,11 +106,14 @@ func (p *Process) Alive() error {
 		if err := p.failure(); err != nil {
 			return err
 		}
-		return fmt.Errorf("running %s: it ended by itself: %s", p.name, p.errs.String())
+		return fmt.Errorf("running %s: it ended by itself: %s", p.name, lastLine(p.errs.String()))
 	default:
 		return nil
 	}
 }
+
+// lastLine is where programs say why they fail; a stack stands before it.
+func lastLine(s string) string { return s[strings.LastIndexByte(s, '\n')+1:] }
 
 // Messages returns the last that the program wrote to standard error.
 func (p *Process) Messages() string { return p.errs.String() }
@@ -150,7 +151,7 @@ func (p *Process) until(ctx context.Context, what string, timeout, interval time
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("waiting until %s %s: not within %s: %s", p.name, what, timeout, p.errs.String())
+			return fmt.Errorf("waiting until %s %s: not within %s: %s", p.name, what, timeout, lastLine(p.errs.String()))
 		}
 		if err := Sleep(ctx, interval); err != nil {
 			return err
@@ -179,7 +180,7 @@ func Finish(ctx context.Context, out io.Writer, argv ...string) (time.Duration, 
 	var errs tail
 	cmd.Stdout, cmd.Stderr = out, &errs
 	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("running %s: %w: %s", strings.Join(argv, " "), err, errs.String())
+		return 0, fmt.Errorf("running %s: %w: %s", strings.Join(argv, " "), err, lastLine(errs.String()))
 	}
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }

@@ -40,6 +40,10 @@ type ChurnSpec struct {
 type ChurnResult struct {
 	Connections int
 	Elapsed     time.Duration
+	// Slowest is the longest that a connection was open at the accepting end
+	// after the client had closed it: on a machine that stands still, healthy
+	// connections are stuck too.
+	Slowest time.Duration
 }
 
 // Rate returns connections per second.
@@ -75,6 +79,7 @@ func Churn(ctx context.Context, spec ChurnSpec) (ChurnResult, error) {
 	res := ChurnResult{Elapsed: time.Since(start)}
 	for _, l := range lanes {
 		res.Connections += int(l.done.Load())
+		res.Slowest = max(res.Slowest, l.slowest)
 		for _, lis := range l.lis {
 			lis.close()
 		}
@@ -89,6 +94,9 @@ type lane struct {
 	made atomic.Int64 // connections made
 	done atomic.Int64 // connections closed at both ends
 	stop atomic.Bool  // one side is through, the other must not wait
+	// made at, by number; no more than maxInFlight are in use at once
+	madeAt  [2 * maxInFlight]atomic.Int64
+	slowest time.Duration // of the accepting thread
 }
 
 func openLanes(spec ChurnSpec) ([]*lane, error) {
@@ -116,8 +124,6 @@ func churnAddr(f Family, lane int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(lane + 1)}), 0)
 }
 
-func (l *lane) listener(i int64) *listener { return l.lis[i/perListener] }
-
 func (l *lane) connect(ctx context.Context) error {
 	defer l.hangUp()
 	for i := 0; i < l.n && ctx.Err() == nil; i++ {
@@ -133,6 +139,7 @@ func (l *lane) connect(ctx context.Context) error {
 			closeAll(fd)
 			return fmt.Errorf("connecting to %s: %w", lis.addr, err)
 		}
+		l.madeAt[i%len(l.madeAt)].Store(time.Now().UnixNano())
 		l.made.Add(1)
 		closeAll(fd)
 	}
@@ -167,6 +174,9 @@ func (l *lane) accept() error {
 		if err != nil {
 			l.stop.Store(true)
 			return fmt.Errorf("accepting connection %d and reading its end of file: %w", i, err)
+		}
+		if at := l.madeAt[i%len(l.madeAt)].Load(); at != 0 {
+			l.slowest = max(l.slowest, time.Duration(time.Now().UnixNano()-at))
 		}
 		l.done.Add(1)
 	}

@@ -31,6 +31,7 @@ type agent struct {
 	cmd    *exec.Cmd
 	ready  time.Time // when the ready file was seen
 	exited chan struct{}
+	stalls *stalls
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every line
@@ -58,6 +59,7 @@ func startRun(t *testing.T, args ...string) *agent {
 func startAgent(t *testing.T, args ...string) *agent {
 	t.Helper()
 	a := &agent{t: t, cmd: exec.Command(binary, args...), exited: make(chan struct{}), changed: make(chan struct{})}
+	a.stalls = watchStalls(t)
 	stdout, err := a.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -215,8 +217,8 @@ func (a *agent) stop(sig syscall.Signal) {
 		a.t.Fatalf("sending %s: %v", sig, err)
 	}
 	code := a.exitCode(10 * time.Second)
-	if took := time.Since(start); took > stopTime {
-		a.t.Errorf("ended %s after %s, want within %s", took, sig, stopTime)
+	if took, allowed := time.Since(start), stopTime+a.stalls.longest(); took > allowed {
+		a.t.Errorf("ended %s after %s, want within %s", took, sig, allowed)
 	}
 	if code != 0 {
 		a.t.Errorf("exit code %d after %s, want 0", code, sig)

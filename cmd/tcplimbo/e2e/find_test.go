@@ -62,13 +62,29 @@ func TestMainJob(t *testing.T) {
 // that their TIME_WAIT sockets do not fill the host's table.
 func (s *scene) churn(n int) {
 	s.t.Helper()
-	res, err := workload.Churn(context.Background(), workload.ChurnSpec{Connections: n, Threads: 2, NS: s.namespace(false)})
+	s.churnIn(context.Background(), workload.ChurnSpec{Connections: n, Threads: 2, NS: s.namespace(false)})
+}
+
+// leastThreshold is the lowest threshold in quick.
+const leastThreshold = 2 * time.Second
+
+func (s *scene) churnIn(ctx context.Context, spec workload.ChurnSpec) {
+	s.t.Helper()
+	res, err := workload.Churn(ctx, spec)
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Error(err)
 	}
-	s.t.Logf("%d healthy connections, %.0f a second", res.Connections, res.Rate())
-	if res.Connections != n {
-		s.t.Errorf("churned %d connections, want %d", res.Connections, n)
+	if res.Connections != spec.Connections && ctx.Err() == nil {
+		s.t.Errorf("churned %d connections, want %d", res.Connections, spec.Connections)
+	}
+	s.t.Logf("%d healthy connections, %.0f a second, the slowest took %s", res.Connections, res.Rate(), res.Slowest)
+	if res.Slowest > leastThreshold-tick {
+		inode, err := spec.NS.Inode()
+		if err != nil {
+			s.t.Error(err)
+		}
+		s.t.Log("this machine is so slow that findings about them would be true")
+		s.slow[inode] = true
 	}
 }
 

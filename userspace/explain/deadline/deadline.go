@@ -52,8 +52,8 @@ func Of(s *flow.Sock) (time.Duration, Answer) {
 		return 0, Never
 	}
 	if s.Limits.HZ == 0 {
-		if s.TimeWait && s.Expires >= 0 {
-			return s.Expires, Ends
+		if s.TimeWait {
+			return max(0, s.Expires), Ends
 		}
 		return 0, Unknown
 	}

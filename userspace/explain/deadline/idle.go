@@ -55,10 +55,7 @@ func (m *machine) orphan(s *flow.Sock) Answer {
 
 // timewait is the end of a minisocket (tw_timer_handler).
 func (m *machine) timewait(s *flow.Sock) Answer {
-	if s.Expires < 0 {
-		return Unknown
-	}
-	expires, whole := m.jiffies(s.Expires), m.jiffies(timewaitLen)
+	expires, whole := m.jiffies(max(0, s.Expires)), m.jiffies(timewaitLen)
 	if s.State == flow.StateFinWait2 {
 		whole = min(whole, m.jiffies(max(0, m.limits.FinTimeout)))
 	}

@@ -1,0 +1,200 @@
+package tracer
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// What a slot says must still be so for its socket to be promoted.
+func TestSettle(t *testing.T) {
+	forge := newForge(t)
+	tests := []struct {
+		name   string
+		make   func(testing.TB, family) stuck
+		slot   flow.State
+		change func(*slot)
+		want   bool
+	}{
+		{"close_wait as it is", makeCloseWait, flow.StateCloseWait, func(*slot) {}, true},
+		{"another cookie", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.Cookie++ }, false},
+		{"another state", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.State = uint8(flow.StateLastAck) }, false},
+		{"fin_wait_1 that is fin_wait_2 now", makeHalfClosed, flow.StateFinWait1, func(*slot) {}, true},
+		{"the same with another cookie", makeHalfClosed, flow.StateFinWait1, func(s *slot) { s.Cookie++ }, false},
+		{"close_wait that is fin_wait_2 now", makeHalfClosed, flow.StateFinWait1, func(s *slot) { s.State = uint8(flow.StateCloseWait) }, false},
+		{"no cookie, same connection", makeHalfClosed, flow.StateFinWait1, func(s *slot) { s.Cookie = 0 }, true},
+		{"no cookie, other ports", makeHalfClosed, flow.StateFinWait1, func(s *slot) { s.Cookie, s.tuple.Portpair = 0, ^s.tuple.Portpair }, false},
+		{"no cookie, another namespace", makeHalfClosed, flow.StateFinWait1, func(s *slot) { s.Cookie, s.tuple.Net = 0, s.tuple.Net+64 }, false},
+		{"syn_sent as it is", makeSynSent, flow.StateSynSent, func(*slot) {}, true},
+		{"fin_wait_1 as it is", makeFinWait1, flow.StateFinWait1, func(*slot) {}, true},
+		{"last_ack as it is", makeLastAck, flow.StateLastAck, func(*slot) {}, true},
+		{"a minisocket took over", makeOrphan, flow.StateFinWait1, func(*slot) {}, true},
+		{"the same, its table to be looked up", makeOrphan, flow.StateFinWait1, func(s *slot) { s.tuple.Ehash = 0 }, true},
+		{"the same, no cookie", makeOrphan, flow.StateFinWait1, func(s *slot) { s.Cookie = 0 }, true},
+		{"a minisocket of another hash", makeOrphan, flow.StateFinWait1, func(s *slot) { s.tuple.Hash ^= 1 << 31 }, false},
+		{"a minisocket of other ports", makeOrphan, flow.StateFinWait1, func(s *slot) { s.tuple.Portpair = ^s.tuple.Portpair }, false},
+		{"a minisocket of another namespace", makeOrphan, flow.StateFinWait1, func(s *slot) { s.tuple.Net += 64 }, false},
+		{"a minisocket, but not of a close", makeOrphan, flow.StateFinWait1, func(s *slot) { s.State = uint8(flow.StateCloseWait) }, false},
+		{"no socket", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.Sk = 0 }, false},
+		{"an address of user space", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.Sk = 0x1000 }, false},
+		{"no address at all", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.Sk = 0xdead_0000_0000_0000 }, false},
+		{"an address where nothing is", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.Sk = 0xffff_ffff_ffff_f000 }, false},
+		{"a table that is no address", makeOrphan, flow.StateFinWait1, func(s *slot) { s.tuple.Ehash = 0xdead_0000_0000_0000 }, false},
+	}
+	for _, fam := range families {
+		for _, tt := range tests {
+			t.Run(fam.name+" "+tt.name, func(t *testing.T) {
+				f := forge.in(t)
+				st, s := f.recorded(tt.make, fam, tt.slot)
+				tt.change(&s)
+				f.write(s)
+				events := f.age()
+				if !tt.want {
+					if len(events) != 0 || len(f.promoted()) != 0 {
+						t.Errorf("promoted: %+v", events)
+					}
+					return
+				}
+				checkSettled(t, f, events, &st, s)
+			})
+		}
+	}
+}
+
+func checkSettled(t *testing.T, f *forge, events []flow.Event, st *stuck, s slot) {
+	t.Helper()
+	if len(events) != 1 || events[0].Kind != flow.EventPromoted {
+		t.Fatalf("events %+v, want a promotion", events)
+	}
+	e := events[0]
+	if e.New != st.state || e.TimeWait != st.timewait || e.Untracked {
+		t.Errorf("promoted in %v, minisocket %v, untracked %v", e.New, e.TimeWait, e.Untracked)
+	}
+	if same := e.Addr == s.Sk; same == st.timewait {
+		t.Errorf("promoted %#x, the slot had %#x", e.Addr, s.Sk)
+	}
+	opener, since, ok := f.tr.Recall(e.Key)
+	if !ok || since != e.Since || opener.PID != s.Pid || e.Task != opener {
+		t.Errorf("recalled %+v since %v (%v), announced %+v since %v", opener, since, ok, e.Task, e.Since)
+	}
+	if stats := f.stats(); stats.Promoted != 1 || stats.Tracked != 1 {
+		t.Errorf("counted %d promoted, %d tracked, want 1 and 1", stats.Promoted, stats.Tracked)
+	}
+}
+
+func TestAgeLeavesWhatIsYoung(t *testing.T) {
+	f := newForge(t).in(t)
+	_, s := f.recorded(makeCloseWait, ipv4, flow.StateCloseWait)
+	old := s
+	// A day ahead of any clock.
+	s.Jiffies += 24 * 3600 * 1000
+	f.write(s, old)
+	if events := f.age(); len(events) != 0 || f.tail() != 0 {
+		t.Fatalf("looked at a slot that is too young, or past it: %+v, tail %d", events, f.tail())
+	}
+	f.write(old, s)
+	if events := f.age(); len(events) != 1 || f.tail() != 1 {
+		t.Fatalf("events %+v and tail %d, want one and to stop before the second slot", events, f.tail())
+	}
+	// How old is old is what the caller says.
+	f.write(old)
+	if err := f.tr.Age(time.Hour, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if f.tail() != 0 {
+		t.Error("looked at a slot that is not an hour old")
+	}
+}
+
+func TestAgeSkipsSlotsOfAnotherLap(t *testing.T) {
+	f := newForge(t).in(t)
+	_, s := f.recorded(makeCloseWait, ipv4, flow.StateCloseWait)
+	f.write(s)
+	lap := s
+	lap.Seq = 1 + forgeSlots
+	f.put(0, lap)
+	if events := f.age(); len(events) != 0 || f.tail() != 1 {
+		t.Errorf("events %+v, tail %d; want none and 1: the slot belongs to another lap", events, f.tail())
+	}
+}
+
+// The tail may be more than a ring behind: what was overwritten was looked at then.
+func TestAgeCatchesUp(t *testing.T) {
+	f := newForge(t).in(t)
+	_, s := f.recorded(makeCloseWait, ipv4, flow.StateCloseWait)
+	f.write()
+	const head = uint64(3*forgeSlots + 5)
+	s.Seq = head
+	f.put(uint32((head-1)%forgeSlots), s)
+	f.cpu(0, func(y *limboYoungCpu) { y.Head = head })
+	if events := f.age(); len(events) != 1 || f.tail() != head {
+		t.Errorf("events %+v, tail %d; want one and %d", events, f.tail(), head)
+	}
+}
+
+// Looking twice at a slot, or at two slots of one socket, promotes it once.
+func TestSettleTwice(t *testing.T) {
+	f := newForge(t).in(t)
+	_, s := f.recorded(makeHalfClosed, ipv4, flow.StateFinWait1)
+	later := s
+	later.State, later.Pid = uint8(flow.StateFinWait2), 0
+	f.write(s, s, later)
+	events := f.age()
+	if stats := f.stats(); stats.Promoted != 1 || stats.Tracked != 1 {
+		t.Errorf("counted %d promoted, %d tracked, want 1 and 1", stats.Promoted, stats.Tracked)
+	}
+	for _, e := range events {
+		if e.Key != events[0].Key || e.Task.PID != s.Pid {
+			t.Errorf("announced %#x by process %d, want %#x by %d", e.Addr, e.Task.PID, s.Sk, s.Pid)
+		}
+	}
+}
+
+// An entry whose socket ended unseen does not stand in the way of the next socket
+// at its address.
+func TestStaleEntries(t *testing.T) {
+	forge := newForge(t)
+	t.Run("met by ageing", func(t *testing.T) {
+		f := forge.in(t)
+		st, s := f.recorded(makeCloseWait, ipv4, flow.StateCloseWait)
+		f.plant(s.Sk, limboPromoted{Cookie: s.Cookie + 1, State: s.State})
+		f.write(s)
+		checkReplaced(t, f, f.age(), st.cookie)
+	})
+	t.Run("met by a transition", func(t *testing.T) {
+		f := forge.in(t)
+		client, server := pair(t, ipv4)
+		f.plant(find(t, f.tr, server.cookie).Addr, limboPromoted{
+			Cookie: server.cookie + 1, State: uint8(flow.StateCloseWait),
+		})
+		if err := f.tr.Attach(); err != nil {
+			t.Fatal(err)
+		}
+		client.shutdown()
+		server.in(flow.StateCloseWait)
+		if err := f.tr.Detach(); err != nil {
+			t.Fatal(err)
+		}
+		checkReplaced(t, f, f.age(), server.cookie)
+	})
+}
+
+func checkReplaced(t *testing.T, f *forge, events []flow.Event, cookie uint64) {
+	t.Helper()
+	found := false
+	for _, e := range events {
+		if e.Kind == flow.EventPromoted && e.Cookie == cookie {
+			found = true
+			if _, _, ok := f.tr.Recall(e.Key); !ok {
+				t.Error("announced, but not in the old generation")
+			}
+		}
+	}
+	if !found {
+		t.Errorf("socket %#x not announced: %+v", cookie, events)
+	}
+	if stats := f.stats(); stats.Stale != 1 {
+		t.Errorf("%d stale entries counted, want 1", stats.Stale)
+	}
+}

@@ -1,0 +1,266 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+const (
+	tick     = 250 * time.Millisecond
+	uptime   = 1000 * time.Second // of the host when a test begins
+	inTime   = tick + 100*time.Millisecond
+	closeAge = 30 * time.Second
+)
+
+var thresholds = [finding.KindCount]time.Duration{
+	finding.SynSentStalled:     3 * time.Second,
+	finding.FinWait2Dangling:   30 * time.Second,
+	finding.CloseWaitSilent:    closeAge,
+	finding.EstablishedStalled: 15 * time.Second,
+	finding.ClosingStalled:     60 * time.Second,
+}
+
+// bed is an agent on a fake kernel, inside a bubble where time is the test's.
+type bed struct {
+	t      *testing.T
+	k      *fakeKernel
+	out    *recorder
+	meter  *gauges
+	agent  *Agent
+	cfg    Config
+	cancel context.CancelFunc
+	done   chan error
+	ended  bool
+
+	mu    sync.Mutex
+	step  time.Duration // by which the wall clock was set
+	ready []time.Duration
+}
+
+// inBubble runs f with a bed; what f does not stop is stopped.
+func inBubble(t *testing.T, f func(t *testing.T, b *bed)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, newBed(t)) })
+}
+
+func newBed(t *testing.T) *bed {
+	begin := time.Now()
+	b := &bed{t: t, out: &recorder{}, meter: newGauges(t)}
+	boot := func() time.Duration { return uptime + time.Since(begin) }
+	b.k = newFakeKernel(boot)
+	b.k.watch = States(thresholds)
+	b.cfg = Config{
+		Threshold: thresholds, Tick: tick, BootID: "boot", ProcRoot: t.TempDir(),
+		BootTime: boot, Now: b.wall,
+		Ready: func() error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.ready = append(b.ready, boot())
+			return nil
+		},
+	}
+	return b
+}
+
+func (b *bed) wall() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Now().Add(b.step)
+}
+
+// setClock sets the wall clock forward (or back) as an administrator does.
+func (b *bed) setClock(by time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.step += by
+}
+
+// start starts the agent and returns after its snapshot.
+func (b *bed) start() {
+	b.agent = New(b.cfg, b.k, b.out, b.meter, zerolog.Nop())
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel, b.done = cancel, make(chan error, 1)
+	go func() { b.done <- b.agent.Run(ctx) }()
+	b.t.Cleanup(func() {
+		if b.ended {
+			return
+		}
+		if err := b.stop(); err != nil {
+			b.t.Errorf("the agent ended with %v", err)
+		}
+	})
+	synctest.Wait()
+}
+
+// stop ends the agent and returns what Run returned.
+func (b *bed) stop() error {
+	b.ended = true
+	b.cancel()
+	return <-b.done
+}
+
+// pass lets time go by.
+func (b *bed) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// expect lets time go by and compares what is said of sockets meanwhile.
+func (b *bed) expect(d time.Duration, want ...string) []finding.Finding {
+	b.t.Helper()
+	b.pass(d)
+	return b.said(want...)
+}
+
+func (b *bed) said(want ...string) []finding.Finding {
+	b.t.Helper()
+	findings := b.out.take()
+	var got []string
+	for i := range findings {
+		got = append(got, words(&findings[i]))
+	}
+	if !slices.Equal(got, want) {
+		b.t.Fatalf("said %q, want %q", got, want)
+	}
+	return findings
+}
+
+func words(f *finding.Finding) string {
+	if f.Status == finding.Resolved {
+		return fmt.Sprintf("%v %v", f.Status, f.Outcome)
+	}
+	return fmt.Sprintf("%v %v", f.Status, f.Reason)
+}
+
+// recorder keeps what the agent says. A record is only valid during the call.
+type recorder struct {
+	mu       sync.Mutex
+	findings []finding.Finding
+	losses   []finding.Loss
+}
+
+func (r *recorder) Finding(f *finding.Finding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept := *f
+	kept.Owner.Holders = slices.Clone(f.Owner.Holders)
+	r.findings = append(r.findings, kept)
+}
+
+func (r *recorder) Loss(l *finding.Loss) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.losses = append(r.losses, *l)
+}
+
+func (r *recorder) take() []finding.Finding {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.findings
+	r.findings = nil
+	return f
+}
+
+func (r *recorder) takeLosses() []finding.Loss {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.losses
+	r.losses = nil
+	return l
+}
+
+// gauges are the metrics; they must never be below 0.
+type gauges struct {
+	t        *testing.T
+	mu       sync.Mutex
+	open     map[[2]uint8]int
+	opened   int
+	resolved int
+	lost     map[string]uint64
+	events   map[string]uint64
+	delays   []time.Duration
+}
+
+func newGauges(t *testing.T) *gauges {
+	return &gauges{t: t, open: map[[2]uint8]int{}, lost: map[string]uint64{}, events: map[string]uint64{}}
+}
+
+func (g *gauges) add(k finding.Kind, r finding.Reason, n int) {
+	g.open[[2]uint8{uint8(k), uint8(r)}] += n
+	if g.open[[2]uint8{uint8(k), uint8(r)}] < 0 {
+		g.t.Errorf("fewer than no open findings of %v %v", k, r)
+	}
+}
+
+func (g *gauges) Opened(k finding.Kind, r finding.Reason) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.opened++
+	g.add(k, r, 1)
+}
+
+func (g *gauges) Changed(k finding.Kind, from, to finding.Reason) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.add(k, from, -1)
+	g.add(k, to, 1)
+}
+
+func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.resolved++
+	g.add(k, r, -1)
+	if d < 0 {
+		g.t.Errorf("%v lasted %v", k, d)
+	}
+}
+
+func (g *gauges) Lost(stage string, n uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lost[stage] += n
+}
+
+func (g *gauges) Events(kind string, n uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.events[kind] += n
+}
+
+func (g *gauges) Delay(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.delays = append(g.delays, d)
+}
+
+// atZero reports that everything that opened was resolved.
+func (b *bed) atZero() {
+	b.t.Helper()
+	g := b.meter
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for key, n := range g.open {
+		if n != 0 {
+			b.t.Errorf("%d findings of %v %v are open in the metrics", n, finding.Kind(key[0]), finding.Reason(key[1]))
+		}
+	}
+	if g.opened != g.resolved {
+		b.t.Errorf("%d opened, %d resolved", g.opened, g.resolved)
+	}
+	if n := len(b.agent.open); n != 0 {
+		b.t.Errorf("%d findings that ended are remembered", n)
+	}
+}
+
+func task(pid uint32) flow.Task { return flow.Task{PID: pid, TID: pid, Comm: fmt.Sprintf("p%d", pid)} }

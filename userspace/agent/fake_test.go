@@ -1,0 +1,348 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// fakeKernel has sockets, a young and an old generation, a ring of events and
+// descriptors, as bpf/ has them. Tests and agent use it by turns.
+type fakeKernel struct {
+	mu   sync.Mutex
+	boot func() time.Duration
+
+	watch   flow.StateSet
+	socks   map[uint64]flow.Sock
+	entered map[uint64]time.Duration
+	young   []slot
+	old     map[uint64]slot
+	ring    []flow.Event
+	held    []flow.Held
+	stats   flow.Stats
+
+	// ringMax and oldMax bound the ring and the old generation; 0: no bound.
+	ringMax, oldMax int
+	// deaf: the ring takes nothing. late: it is read later.
+	deaf, late bool
+	// pace is what AgePace answers; 0: an hour.
+	pace time.Duration
+	// during runs inside the method of that name, and may take (fake) time.
+	during map[string]func()
+	fail   map[string]error
+	// calls is when each method was called.
+	calls map[string][]time.Duration
+}
+
+// slot is what a generation knows of a socket.
+type slot struct {
+	key   flow.Key
+	state flow.State
+	since time.Duration
+	task  flow.Task
+}
+
+func newFakeKernel(boot func() time.Duration) *fakeKernel {
+	return &fakeKernel{
+		boot:  boot,
+		socks: map[uint64]flow.Sock{}, entered: map[uint64]time.Duration{}, old: map[uint64]slot{},
+		during: map[string]func(){}, fail: map[string]error{}, calls: map[string][]time.Duration{},
+	}
+}
+
+// call notes a call, runs what happens meanwhile and returns how it fails.
+func (k *fakeKernel) call(name string) error {
+	k.mu.Lock()
+	k.calls[name] = append(k.calls[name], k.boot())
+	meanwhile, err := k.during[name], k.fail[name]
+	k.mu.Unlock()
+	if meanwhile != nil {
+		meanwhile()
+	}
+	return err
+}
+
+// meanwhile sets what happens inside a method; nil for nothing.
+func (k *fakeKernel) meanwhile(name string, f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.during[name] = f
+}
+
+func (k *fakeKernel) called(name string) []time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.calls[name])
+}
+
+// fakeSock is a socket that a program holds, with nothing left to do.
+func fakeSock(addr, cookie uint64, state flow.State) flow.Sock {
+	return flow.Sock{
+		ID: flow.ID{
+			Key:   flow.Key{Addr: addr, Cookie: cookie},
+			Local: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(1024+cookie%50000)),
+			Peer:  netip.MustParseAddrPort("10.0.0.2:443"), NetNS: 4026531840,
+		},
+		State: state, HasSocket: true, Role: flow.RoleClient, SendWindow: 65535,
+		LastSend: time.Hour, LastReceive: time.Hour, Waiting: -1, Expires: -1,
+	}
+}
+
+// exist makes a socket that no tracepoint tells of.
+func (k *fakeKernel) exist(s flow.Sock, age time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.socks[s.Addr], k.entered[s.Addr] = s, k.boot()-age
+}
+
+// enter makes a socket that enters its state now, in the context of task.
+func (k *fakeKernel) enter(s flow.Sock, task flow.Task) {
+	k.exist(s, 0)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.young = append(k.young, slot{s.Key, s.State, k.boot(), task})
+}
+
+// move changes the state of a socket; CLOSE frees it.
+func (k *fakeKernel) move(addr uint64, to flow.State, errno int32) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.socks[addr]
+	p, tracked := k.old[addr]
+	tracked = tracked && p.key == s.Key
+	e := flow.Event{
+		Kind: flow.EventTransition, Time: k.boot(), Since: p.since, ID: s.ID, Task: p.task,
+		Old: s.State, New: to, Err: errno, Orphan: s.Dead,
+	}
+	watched := k.watch.Has(to)
+	switch {
+	case tracked && watched:
+		p.state, p.since = to, k.boot()
+		k.old[addr] = p
+	case tracked:
+		delete(k.old, addr)
+	case watched:
+		k.young = append(k.young, slot{key: s.Key, state: to, since: k.boot()})
+	}
+	if s.State = to; to == flow.StateClose {
+		delete(k.socks, addr)
+	} else {
+		k.socks[addr], k.entered[addr] = s, k.boot()
+	}
+	if tracked {
+		k.send(e)
+	}
+}
+
+func (k *fakeKernel) setPace(d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pace = d
+}
+
+// change alters what a reading shows.
+func (k *fakeKernel) change(addr uint64, f func(*flow.Sock)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.socks[addr]
+	f(&s)
+	k.socks[addr] = s
+}
+
+// hold gives a process, started then, a descriptor of the socket.
+func (k *fakeKernel) hold(addr uint64, task flow.Task, fd uint32) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.socks[addr]
+	k.held = append(k.held, flow.Held{
+		Key: s.Key, State: s.State, Local: s.Local, NetNS: s.NetNS, Holder: flow.Holder{Task: task, FD: fd},
+	})
+}
+
+func (k *fakeKernel) release() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held = nil
+}
+
+func (k *fakeKernel) setDeaf(deaf bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.deaf = deaf
+}
+
+func (k *fakeKernel) setLate(late bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.late = late
+}
+
+func (k *fakeKernel) lose(f func(*flow.Losses)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(&k.stats.Losses)
+}
+
+func (k *fakeKernel) send(e flow.Event) {
+	if k.deaf || (k.ringMax > 0 && len(k.ring) >= k.ringMax) {
+		k.stats.RingFull++
+		return
+	}
+	k.ring = append(k.ring, e)
+}
+
+// Age implements Kernel.
+func (k *fakeKernel) Age(young time.Duration, flush func() error) error {
+	if err := k.call("Age"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	left := k.young[:0]
+	for _, p := range k.young {
+		if k.boot()-p.since < young {
+			left = append(left, p)
+			continue
+		}
+		if s, ok := k.socks[p.key.Addr]; ok && s.Key == p.key && s.State == p.state {
+			k.promote(p)
+		}
+	}
+	k.young = left
+	k.mu.Unlock()
+	return flush()
+}
+
+func (k *fakeKernel) promote(p slot) {
+	e := flow.Event{Kind: flow.EventPromoted, Time: k.boot(), Since: p.since, ID: flow.ID{Key: p.key}, New: p.state, Task: p.task}
+	if k.oldMax > 0 && len(k.old) >= k.oldMax {
+		k.stats.PromotedFull++
+		e.Untracked = true
+	} else {
+		k.old[p.key.Addr] = p
+	}
+	k.send(e)
+}
+
+// AgePace implements Kernel.
+func (k *fakeKernel) AgePace() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.pace > 0 {
+		return k.pace
+	}
+	return time.Hour
+}
+
+// Events implements Kernel.
+func (k *fakeKernel) Events(fn func(*flow.Event)) error {
+	if err := k.call("Events"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	var events []flow.Event
+	if !k.late {
+		events, k.ring = k.ring, nil
+	}
+	k.mu.Unlock()
+	for i := range events {
+		e := events[i]
+		fn(&e)
+		e = flow.Event{} // only valid during the call
+	}
+	return nil
+}
+
+func (k *fakeKernel) reading(s flow.Sock) flow.Sock {
+	s.LastAck = k.boot() - k.entered[s.Addr]
+	if s.State == flow.StateSynSent {
+		s.Waiting = s.LastAck
+	}
+	return s
+}
+
+// Read implements Kernel.
+func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
+	if err := k.call("Read"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range socks {
+		is, ok := k.socks[s.Addr]
+		if !ok || (s.Cookie != 0 && is.Cookie != s.Cookie) {
+			*s = flow.Sock{ID: s.ID, Gone: true}
+			continue
+		}
+		*s = k.reading(is)
+		if _, known := k.old[s.Addr]; track && !known && k.watch.Has(s.State) {
+			if k.oldMax > 0 && len(k.old) >= k.oldMax {
+				s.Untracked = true
+				continue
+			}
+			k.old[s.Addr] = slot{key: s.Key, state: s.State}
+		}
+	}
+	return nil
+}
+
+// Walk implements Kernel.
+func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
+	if err := k.call("Walk"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	var found []flow.Sock
+	for _, s := range k.socks {
+		if want.States.Has(s.State) {
+			found = append(found, k.reading(s))
+		}
+	}
+	k.mu.Unlock()
+	for i := range found {
+		fn(&found[i])
+		found[i] = flow.Sock{}
+	}
+	return nil
+}
+
+// Recall implements Kernel.
+func (k *fakeKernel) Recall(key flow.Key) (flow.Task, time.Duration, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p, ok := k.old[key.Addr]
+	if !ok || p.key != key {
+		return flow.Task{}, 0, false
+	}
+	return p.task, p.since, true
+}
+
+// Holders implements Kernel.
+func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {
+	if err := k.call("Holders"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	held := slices.Clone(k.held)
+	k.mu.Unlock()
+	for i := range held {
+		if slices.Contains(want.Socks, held[i].Addr) || want.States.Has(held[i].State) ||
+			(held[i].State == flow.StateListen && slices.Contains(want.Ports, held[i].Local.Port())) {
+			fn(&held[i])
+		}
+	}
+	return nil
+}
+
+// Cookie implements Kernel.
+func (k *fakeKernel) Cookie(flow.ID) (uint64, error) { return 0, k.call("Cookie") }
+
+// Stats implements Kernel.
+func (k *fakeKernel) Stats() (flow.Stats, error) {
+	err := k.call("Stats")
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.stats, err
+}
