@@ -52,7 +52,7 @@ func blocked(state flow.State) flow.Sock {
 	s := base(state)
 	s.WriteSeq, s.SendWindow = 1, 0
 	s.Pending, s.Backoff, s.ProbesOut = timeProbe0, 2, 2
-	s.Expires, s.Limits.Probing = 800*ms, 600*ms
+	s.Expires, s.Limits.Probing = 500*ms, 900*ms
 	return s
 }
 
@@ -118,25 +118,33 @@ func TestOf(t *testing.T) {
 		{"LAST_ACK, nothing in flight", base(flow.StateLastAck), Unknown, 0},
 
 		// 200 ms doubled ten times is above two minutes: four more at 120 s.
-		{"window closed, silent", with(blocked(flow.StateEstablished), func(s *flow.Sock) { s.Limits.Retries2 = 4 }), Ends, (800 + 1600 + 3200) * ms},
+		{"window closed, silent", with(blocked(flow.StateEstablished), func(s *flow.Sock) { s.Limits.Retries2 = 4 }), Ends, (500 + 1600 + 3200) * ms},
 		{"window closed, not probed yet", with(blocked(flow.StateEstablished), func(s *flow.Sock) {
 			s.Backoff, s.ProbesOut, s.Limits.Probing = 0, 0, -1
 		}), Unknown, 0},
 		{"window closed, answered", with(blocked(flow.StateEstablished), func(s *flow.Sock) { s.ProbesOut = 0 }), Never, 0},
-		{"window closed, answered, last one on its way", with(blocked(flow.StateEstablished), func(s *flow.Sock) { s.ProbesOut = 1 }), Never, 0},
+		{"window closed, answered, last one on its way", with(blocked(flow.StateEstablished), func(s *flow.Sock) {
+			s.ProbesOut, s.Expires = 1, 790*ms
+		}), Never, 0},
+		{"window closed, one unanswered, another one just sent", with(blocked(flow.StateEstablished), func(s *flow.Sock) {
+			s.Expires = 810 * ms
+		}), Unknown, 0},
+		{"window closed, the first one just sent", with(blocked(flow.StateEstablished), func(s *flow.Sock) {
+			s.Backoff, s.ProbesOut, s.Expires = 1, 1, 400*ms
+		}), Unknown, 0},
 		{"window closed, one unanswered", with(blocked(flow.StateEstablished), func(s *flow.Sock) {
 			s.ProbesOut, s.Expires = 1, 300*ms
 		}), Unknown, 0},
 		{"window closed, answered, TCP_USER_TIMEOUT", with(blocked(flow.StateEstablished), func(s *flow.Sock) {
 			s.ProbesOut, s.Limits.UserTimeout = 0, 5*time.Second
-		}), Ends, 4400 * ms},
+		}), Ends, 4100 * ms},
 		{"window closed, orphan, silent", with(blocked(flow.StateFinWait1), func(s *flow.Sock) {
 			s.Dead, s.Limits.OrphanRetries = true, 3
-		}), Ends, (800 + 1600) * ms},
+		}), Ends, (500 + 1600) * ms},
 		// Until the timeout is at its bound: at the probe with backoff 10.
 		{"window closed, orphan, answered", with(blocked(flow.StateFinWait1), func(s *flow.Sock) {
 			s.Dead, s.ProbesOut = true, 0
-		}), Ends, 200*(4+8+16+32+64+128+256+512)*ms + 120*time.Second},
+		}), Ends, 500*ms + 200*(8+16+32+64+128+256+512)*ms + 120*time.Second},
 		{"window closed, orphan, answered, backed off no further", with(blocked(flow.StateFinWait1), func(s *flow.Sock) {
 			s.Dead, s.ProbesOut, s.Limits.Retries2 = true, 0, 5
 		}), Never, 0},

@@ -44,19 +44,22 @@ func (m *machine) queued(s *flow.Sock) Answer {
 }
 
 // answersProbes tells whether the peer answers the probes. Silence makes
-// icsk_probes_out grow along with the backoff, an answer sets it to 0. One probe
-// alone proves nothing: its answer may be on its way, or was left out because the
-// one before came less than half a second earlier (tcp_invalid_ratelimit, in the
-// peer).
+// icsk_probes_out grow along with the backoff, an answer sets it to 0. The answer
+// to the last one may be on its way; and one that is missing proves nothing: a
+// peer leaves it out where the probe before came less than half a second earlier
+// (tcp_invalid_ratelimit).
 func (m *machine) answersProbes(s *flow.Sock) (answers, known bool) {
-	switch m.probesOut {
-	case 0:
-		return true, m.backoff > 0
-	case 1:
-		sent := m.probeWhen() - m.jiffies(s.Expires)
-		return true, m.backoff > 1 && sent < m.rto
+	missing := m.probesOut
+	if sent := m.probeWhen() - m.jiffies(s.Expires); missing > 0 && sent < m.rto {
+		missing--
 	}
-	return false, true
+	switch {
+	case missing > 1:
+		return false, true
+	case missing == 1:
+		return false, false
+	}
+	return true, m.backoff > m.probesOut
 }
 
 // probeWhen is tcp_probe0_when.
