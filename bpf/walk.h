@@ -16,20 +16,28 @@ __u32 walk_states = 0;
 /* Minisockets in TIME_WAIT proper are wanted. */
 __u32 walk_timewait = 0;
 
-/* Takes a socket that no tracepoint announced into the old generation. */
+/*
+ * Takes a socket that no tracepoint announced into the old generation. Not
+ * minisockets, which make no transitions.
+ */
 static __always_inline void track(struct sock_values *v)
 {
 	struct promoted p = { .cookie = v->cookie, .state = v->state, .flags = v->flags };
 	struct promoted *old = bpf_map_lookup_elem(&old_generation, &v->sk);
 
-	if (!WATCHED(v->state))
+	if (!WATCHED(v->state) || (v->flags & SOCK_TIMEWAIT))
 		return;
-	if (old) {
+	if (old && (!old->cookie || old->cookie == v->cookie)) {
 		old->cookie = v->cookie;
 		old->state = v->state;
-	} else if (put_promoted(v->sk, &p)) {
-		v->flags |= SOCK_UNTRACKED;
+		return;
 	}
+	if (old) {
+		COUNT(promoted_stale);
+		drop_promoted(v->sk, old->hash);
+	}
+	if (put_promoted(v->sk, &p))
+		v->flags |= SOCK_UNTRACKED;
 }
 
 /*
@@ -81,25 +89,51 @@ __noinline int walk_take(__u64 addr)
 	return 1;
 }
 
-/* One chain, whole or not at all: 0 if values has no room left for it. */
-__noinline int walk_chain(__u64 node, __u32 bucket)
+#define CHAIN_FULL 0 /* values has no room left for it: nothing taken */
+#define CHAIN_DONE 1
+#define CHAIN_MOVED 2 /* a node went to another chain meanwhile: nothing taken */
+#define CHAIN_TRIES 4
+
+/* One chain, whole or not at all; at the last try as far as it goes. */
+__noinline int walk_chain(__u64 node, __u32 bucket, __u32 last)
 {
 	__u32 count = walk.count;
 
 	for (int i = 0; i < CHAIN_MAX; i++) {
 		if (!node || (node & 1)) {
-			if (node >> 1 != bucket)
+			if (node >> 1 == bucket)
+				return CHAIN_DONE;
+			if (last) {
 				COUNT(chain_moved);
-			return 1;
+				return CHAIN_DONE;
+			}
+			walk.count = count;
+			return CHAIN_MOVED;
 		}
 		if (!walk_take(node - bpf_core_field_offset(struct sock_common, skc_nulls_node))) {
 			walk.count = count;
-			return 0;
+			return CHAIN_FULL;
 		}
 		node = (__u64)BPF_CORE_READ((struct hlist_nulls_node *)node, next);
 	}
 	COUNT(chain_cut);
-	return 1;
+	return CHAIN_DONE;
+}
+
+/* As the kernel's own look-ups do, begins again where it was led astray. */
+__noinline int walk_bucket(__u64 head, __u32 bucket)
+{
+	struct inet_hashinfo *hashinfo = (struct inet_hashinfo *)walk.hashinfo;
+	__u64 ehash = (__u64)BPF_CORE_READ(hashinfo, ehash);
+	int result = CHAIN_MOVED;
+
+	for (__u32 i = 0; i < CHAIN_TRIES && result == CHAIN_MOVED; i++) {
+		if (i)
+			bpf_probe_read_kernel(&head, sizeof(head),
+					      (void *)(ehash + (__u64)bucket * sizeof(head)));
+		result = walk_chain(head, bucket, i == CHAIN_TRIES - 1);
+	}
+	return result;
 }
 
 /* Up to BLOCK buckets from the given one; how many were done. */
@@ -117,7 +151,7 @@ __noinline int walk_block(__u32 bucket)
 
 		if (bucket + i >= walk.buckets)
 			return i;
-		if (!(head & 1) && !walk_chain(head, bucket + i))
+		if (!(head & 1) && !walk_bucket(head, bucket + i))
 			return i;
 	}
 	return BLOCK;

@@ -2,13 +2,11 @@ package tracer
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -25,18 +23,11 @@ const netnsMax = 1024
 func (t *Tracer) Cookie(id flow.ID) (uint64, error) {
 	var cookie uint64
 	err := t.inNetNS(id.NetNS, func() error {
-		s, err := netlink.SocketGet(tcpAddr(id), &net.TCPAddr{IP: id.Peer.Addr().AsSlice(), Port: int(id.Peer.Port())})
-		if err != nil {
-			return fmt.Errorf("asking sock_diag: %w", err)
-		}
-		cookie = uint64(s.ID.Cookie[1])<<32 | uint64(s.ID.Cookie[0])
-		return nil
+		var err error
+		cookie, err = diagCookieOf(id.Local, id.Peer)
+		return err
 	})
 	return cookie, err
-}
-
-func tcpAddr(id flow.ID) *net.TCPAddr {
-	return &net.TCPAddr{IP: id.Local.Addr().AsSlice(), Port: int(id.Local.Port())}
 }
 
 // inNetNS runs fn on a thread that is in the given network namespace.

@@ -67,7 +67,7 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		Nested:       c.Nested,
 		Tracked:      tracked,
 	}
-	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut
+	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved
 	s.Recursion = t.unseen(misses(t.objs.LimboSetState), c.Nested)
 	if t.opts.Trace != nil {
 		// Retransmissions are hints under run and records under trace.

@@ -3,7 +3,10 @@
 package userspace_test
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +134,27 @@ func TestImports(t *testing.T) {
 	for _, path := range []string{"tracer", "tracer/flow", "userspace/finding"} {
 		if !seen[full(path)] {
 			t.Errorf("go list does not know %s: the rules above were not tested on it", path)
+		}
+	}
+}
+
+// modulePath is a module as docs/dependencies.md names it.
+var modulePath = regexp.MustCompile("(?m)^\\| `([^`]+)` \\|")
+
+func TestDependenciesAreExplained(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var explained []string
+	for _, m := range modulePath.FindAllStringSubmatch(string(doc), -1) {
+		explained = append(explained, m[1])
+	}
+	for _, p := range list(t) {
+		for _, path := range p.imports {
+			if !standard(path) && !under(path, "") && !under(path, explained...) {
+				t.Errorf("%s imports %s, which docs/dependencies.md does not explain", p.path, path)
+			}
 		}
 	}
 }

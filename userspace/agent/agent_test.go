@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -129,128 +127,6 @@ func TestPace(t *testing.T) {
 		b.pass(tick)
 		if low, high := gaps(b, 5*time.Second); low != 50*time.Millisecond || high != low {
 			t.Errorf("where connections come fast a tick took from %v to %v", low, high)
-		}
-	})
-}
-
-// A stop (SIGSTOP, a suspended machine) is not made up for by a burst of ticks.
-func TestStopIsNotMadeUpFor(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bed) {
-		b.start()
-		b.pass(time.Second)
-		stop := func() {
-			b.k.meanwhile("Age", nil)
-			time.Sleep(10 * time.Second)
-		}
-		b.k.meanwhile("Age", stop)
-		b.pass(20 * time.Second)
-		// 21 s, of which 10 were slept away.
-		if n := len(b.k.called("Age")); n > 48 {
-			t.Errorf("%d ticks", n)
-		}
-	})
-}
-
-// Wherever the agent is stopped, what became stuck meanwhile is said soon
-// after, and what becomes stuck later is in time again.
-func TestStoppedAnywhere(t *testing.T) {
-	for _, where := range []string{"Age", "Events", "Read", "Walk", "Holders", "Stats"} {
-		t.Run(where, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, b *bed) {
-				b.start()
-				b.k.enter(fakeSock(1, 1, flow.StateCloseWait), flow.Task{})
-				b.pass(closeAge - time.Second)
-				b.k.meanwhile(where, func() {
-					b.k.meanwhile(where, nil)
-					time.Sleep(10 * time.Second)
-				})
-				// Something for each method to do.
-				b.k.lose(func(l *flow.Losses) { l.RingFull++ })
-				b.k.enter(fakeSock(2, 2, flow.StateSynSent), flow.Task{})
-				b.pass(20 * time.Second)
-				seen := map[uint64]bool{}
-				for _, f := range b.out.take() {
-					seen[f.Sock.Cookie] = true
-				}
-				if !seen[1] || !seen[2] {
-					t.Errorf("said of %v, want both sockets", seen)
-				}
-				b.k.enter(fakeSock(3, 3, flow.StateSynSent), flow.Task{})
-				b.pass(time.Second)
-				b.k.setDeaf(true)
-				b.k.enter(fakeSock(4, 4, flow.StateSynSent), flow.Task{})
-				b.pass(time.Second)
-				b.k.setDeaf(false)
-				b.pass(2*time.Second + inTime)
-				for _, f := range b.out.take() {
-					seen[f.Sock.Cookie] = true
-				}
-				if !seen[3] || !seen[4] {
-					t.Errorf("said of %v in time, want also 3, and 4 whose event was lost", seen)
-				}
-			})
-		})
-	}
-}
-
-// Run ends with what the kernel side says, and with what it was doing.
-func TestErrors(t *testing.T) {
-	broken := errors.New("broken")
-	for _, method := range []string{"Age", "Events", "Read", "Walk", "Holders", "Stats"} {
-		t.Run(method, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, b *bed) {
-				b.start()
-				b.k.enter(fakeSock(1, 1, flow.StateSynSent), flow.Task{})
-				b.pass(time.Second)
-				b.k.mu.Lock()
-				b.k.fail[method] = fmt.Errorf("doing it: %w", broken)
-				b.k.mu.Unlock()
-				b.k.lose(func(l *flow.Losses) { l.RingFull++ })
-				b.pass(time.Minute)
-				b.ended = true
-				select {
-				case err := <-b.done:
-					if !errors.Is(err, broken) {
-						t.Errorf("ended with %v, want %v", err, broken)
-					}
-				default:
-					t.Error("goes on")
-					b.cancel()
-					<-b.done
-				}
-			})
-		})
-	}
-}
-
-func TestErrorsAtTheStart(t *testing.T) {
-	broken := errors.New("broken")
-	for _, method := range []string{"Walk", "Read", "Ready"} {
-		inBubble(t, func(t *testing.T, b *bed) {
-			b.k.exist(fakeSock(1, 1, flow.StateSynSent), 0)
-			b.k.fail[method] = broken
-			if method == "Ready" {
-				b.cfg.Ready = func() error { return broken }
-			}
-			b.start()
-			b.ended = true
-			if err := <-b.done; !errors.Is(err, broken) {
-				t.Errorf("%s: ended with %v, want %v", method, err, broken)
-			}
-		})
-	}
-}
-
-// Without a cookie a finding is still true.
-func TestCookieFails(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bed) {
-		b.k.fail["Cookie"] = errors.New("broken")
-		b.start()
-		s := fakeSock(1, 0, flow.StateSynSent)
-		b.k.enter(s, flow.Task{})
-		b.expect(4*time.Second, "open no_reply")
-		if len(b.k.called("Cookie")) == 0 {
-			t.Error("nobody asked for a cookie")
 		}
 	})
 }

@@ -43,7 +43,7 @@ func (p *fakeProc) write(pid uint32, line string) {
 
 // run makes pid a process that started then and runs the program at path.
 func (p *fakeProc) run(pid uint32, started time.Duration, path string) {
-	p.write(pid, stat(pid, "comm) 1 (x", "S", 0x400000, started))
+	p.write(pid, stat(pid, filepath.Base(path), "S", 0x400000, started))
 	p.exec(pid, path)
 }
 

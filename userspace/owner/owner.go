@@ -149,8 +149,8 @@ func (r *Resolver) holding(holders []flow.Holder) finding.Owner {
 
 func (r *Resolver) one(task flow.Task, relation finding.Relation) finding.Owner {
 	p := finding.Process{Task: task, Relation: relation, FD: -1}
-	if prog, ok := r.proc.program(task.PID, task.StartBoot); ok {
-		p.Path, p.Executable = prog.path, baseName(prog.path)
+	if path, ok := r.proc.program(task.PID, task.StartBoot); ok {
+		p.Path, p.Executable = path, baseName(path)
 	}
 	return finding.Owner{Process: p}
 }
@@ -182,7 +182,7 @@ func (r *Resolver) closer(last *finding.Owner) finding.Owner {
 	o.Holders, o.Total = nil, 0
 	p := &o.Process
 	p.Relation, p.FD = finding.RelationCloser, -1
-	if began, alive := r.proc.started(p.PID); alive && !sameStart(began, p.StartBoot) {
+	if is, alive := r.proc.process(p.PID); alive && !sameStart(is.began, p.StartBoot) {
 		p.PID, p.TID = 0, 0
 	}
 	return o
@@ -192,22 +192,26 @@ func (r *Resolver) closer(last *finding.Owner) finding.Owner {
 // now is believed only if it ran then.
 func (r *Resolver) captured(task flow.Task, at time.Duration, relation finding.Relation) finding.Owner {
 	p := finding.Process{Task: task, Relation: relation, FD: -1}
-	began, alive := r.proc.started(task.PID)
+	is, alive := r.proc.process(task.PID)
 	switch {
 	case !alive:
 		// The pid is history, and nobody else's.
-	case began > at:
+	case is.began > at, is.began > at-doubtful && is.name != task.Comm:
 		p.PID, p.TID = 0, 0
+	case is.kernel:
+		return nobody()
 	default:
-		if prog, ok := r.proc.program(task.PID, began); ok {
-			if prog.kernel {
-				return nobody()
-			}
-			p.Path, p.Executable = prog.path, baseName(prog.path)
+		if path, ok := r.proc.program(task.PID, is.began); ok {
+			p.Path, p.Executable = path, baseName(path)
 		}
 	}
 	return finding.Owner{Process: p}
 }
+
+// doubtful is how long before a capture a process that was not there yet may
+// seem to have started: /proc counts in hundredths, and the beginning of a
+// minisocket is only known in jiffies.
+const doubtful = 20 * time.Millisecond
 
 func nobody() finding.Owner { return finding.Owner{Process: finding.Process{FD: -1}} }
 

@@ -42,6 +42,18 @@ func TestCaptured(t *testing.T) {
 			func(p *fakeProc) { p.run(42, captured, "/usr/bin/curl") },
 			42, "curl", "/usr/bin/curl", finding.RelationCloser,
 		},
+		{
+			// /proc rounds down: it may have started after the capture.
+			"another process has its pid at once", flow.StateFinWait1,
+			func(p *fakeProc) { p.run(42, captured-10*time.Millisecond, "/usr/bin/innocent") },
+			0, "curl", "", finding.RelationCloser,
+		},
+		{
+			// A thread may have a name of its own.
+			"another name, but long before", flow.StateFinWait1,
+			func(p *fakeProc) { p.run(42, captured-doubtful, "/usr/bin/java") },
+			42, "curl", "/usr/bin/java", finding.RelationCloser,
+		},
 		{"it ended", flow.StateFinWait1, func(*fakeProc) {}, 42, "curl", "", finding.RelationCloser},
 		{
 			"another process has its pid", flow.StateFinWait1,

@@ -15,9 +15,12 @@ import (
 // kernel exports to user space (include/asm-generic/param.h).
 const userHZ = 100
 
-// program is what /proc tells about a process.
-type program struct {
-	path string
+// process is what /proc/PID/stat tells.
+type process struct {
+	// began is when it started, since boot, in hundredths and rounded down.
+	began time.Duration
+	// name is that of its first thread, not sanitised.
+	name string
 	// kernel marks a kernel thread; it has no program and owns no socket of
 	// a user's.
 	kernel bool
@@ -41,11 +44,11 @@ type programKey struct {
 type procFS struct {
 	root string
 	// cache holds for one answer: execve changes the program of a process.
-	cache map[programKey]program
+	cache map[programKey]string
 }
 
 func newProcFS(root string) *procFS {
-	return &procFS{root: root, cache: make(map[programKey]program)}
+	return &procFS{root: root, cache: make(map[programKey]string)}
 }
 
 func (p *procFS) forget() { clear(p.cache) }
@@ -54,47 +57,51 @@ func (p *procFS) file(pid uint32, name string) string {
 	return p.root + "/" + strconv.FormatUint(uint64(pid), 10) + "/" + name
 }
 
-// program returns what runs as pid, if the process is the one that started at
-// the given time since boot; false if that is gone.
-func (p *procFS) program(pid uint32, start time.Duration) (program, bool) {
+// program returns the path of what runs as pid, "" if that cannot be read, if
+// the process is the one that started at the given time since boot; false if that
+// is gone.
+func (p *procFS) program(pid uint32, start time.Duration) (string, bool) {
 	key := programKey{pid, start}
-	if prog, ok := p.cache[key]; ok {
-		return prog, true
+	if path, ok := p.cache[key]; ok {
+		return path, true
 	}
 	// The link may be unreadable (another user's process, without
-	// CAP_SYS_PTRACE) or missing (a kernel thread, a zombie): no path then.
+	// CAP_SYS_PTRACE) or missing (a kernel thread, a zombie).
 	target, _ := os.Readlink(p.file(pid, "exe"))
 	// Read after the link: a pid that was reused before shows here.
-	stat, err := os.ReadFile(p.file(pid, "stat"))
-	if err != nil {
-		return program{}, false
+	is, ok := p.process(pid)
+	if !ok || !sameStart(is.began, start) {
+		return "", false
 	}
-	began, ok := startTime(stat)
-	if !ok || !sameStart(began, start) {
-		return program{}, false
-	}
-	flags, _ := statField(stat, 9)
-	prog := program{path: strings.TrimSuffix(target, " (deleted)"), kernel: flags&kernelThread != 0}
 	if len(p.cache) >= programsMax {
 		clear(p.cache)
 	}
-	p.cache[key] = prog
-	return prog, true
+	path := strings.TrimSuffix(target, " (deleted)")
+	p.cache[key] = path
+	return path, true
 }
 
-// started returns when the process that is pid now started, since boot.
-func (p *procFS) started(pid uint32) (time.Duration, bool) {
+// process returns what is pid now, false if nothing is.
+func (p *procFS) process(pid uint32) (process, bool) {
 	stat, err := os.ReadFile(p.file(pid, "stat"))
 	if err != nil {
-		return 0, false
+		return process{}, false
 	}
-	return startTime(stat)
+	return parseStat(stat)
 }
 
-// startTime returns field 22 of /proc/PID/stat as a time since boot.
-func startTime(stat []byte) (time.Duration, bool) {
+func parseStat(stat []byte) (process, bool) {
+	begin, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
 	ticks, ok := statField(stat, 22)
-	return time.Duration(ticks) * (time.Second / userHZ), ok
+	flags, known := statField(stat, 9)
+	if !ok || !known || begin < 0 || begin >= end {
+		return process{}, false
+	}
+	return process{
+		began:  time.Duration(ticks) * (time.Second / userHZ),
+		name:   string(stat[begin+1 : end]),
+		kernel: flags&kernelThread != 0,
+	}, true
 }
 
 // statField finds a number in /proc/PID/stat by its place in proc(5), 4 or

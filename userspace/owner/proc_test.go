@@ -43,19 +43,38 @@ func TestStatField(t *testing.T) {
 	}
 }
 
+func TestParseStat(t *testing.T) {
+	line := stat(42, ") S 1 2 (x", "S", 0x400040, 90*time.Second)
+	if is, ok := parseStat([]byte(line)); !ok || is != (process{began: 90 * time.Second, name: ") S 1 2 (x"}) {
+		t.Errorf("%+v, %v", is, ok)
+	}
+	line = stat(2, "kthreadd", "S", kthread|0x8000, 0)
+	if is, ok := parseStat([]byte(line)); !ok || is != (process{name: "kthreadd", kernel: true}) {
+		t.Errorf("%+v, %v", is, ok)
+	}
+	for _, bad := range []string{"", ")(", "42 curl) S" + strings.Repeat(" 0", 30), "42 (curl) S 1 2", "42 (x) S" + strings.Repeat(" -1", 30)} {
+		if is, ok := parseStat([]byte(bad)); ok {
+			t.Errorf("%q is %+v", bad, is)
+		}
+	}
+}
+
 // Whatever a program calls itself, its start is read.
 func FuzzStatField(f *testing.F) {
 	f.Add([]byte("curl"), uint64(1))
 	f.Add([]byte(") 1 (x"), uint64(987654))
 	f.Add([]byte("a b\n)) S 1 2 3"), uint64(0))
 	f.Fuzz(func(t *testing.T, comm []byte, ticks uint64) {
-		statField(comm, 22)
+		parseStat(comm)
 		line := stat(42, "COMM", "S", 0, 0)
 		line = strings.Replace(line, " 20 0 1 0 0 ", " 20 0 1 0 TICKS ", 1)
 		hostile := bytes.Replace([]byte(line), []byte("TICKS"), strconv.AppendUint(nil, ticks, 10), 1)
 		hostile = bytes.Replace(hostile, []byte("COMM"), comm, 1)
 		if got, ok := statField(hostile, 22); !ok || got != ticks {
 			t.Fatalf("%q: %d, %v, want %d", hostile, got, ok, ticks)
+		}
+		if is, ok := parseStat(hostile); !ok || is.name != string(comm) || is.kernel {
+			t.Fatalf("%q: %+v, %v, want the name %q", hostile, is, ok, comm)
 		}
 	})
 }
@@ -81,9 +100,9 @@ func TestProgram(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			proc := newFakeProc(t)
 			proc.run(42, start, tt.exe)
-			prog, ok := newProcFS(proc.root).program(42, tt.asked)
-			if ok != tt.ok || prog.path != tt.path || prog.kernel {
-				t.Errorf("program %+v, %v, want %q, %v", prog, ok, tt.path, tt.ok)
+			path, ok := newProcFS(proc.root).program(42, tt.asked)
+			if ok != tt.ok || path != tt.path {
+				t.Errorf("program %q, %v, want %q, %v", path, ok, tt.path, tt.ok)
 			}
 		})
 	}
@@ -92,16 +111,16 @@ func TestProgram(t *testing.T) {
 func TestProgramThatCannotBeRead(t *testing.T) {
 	proc := newFakeProc(t)
 	fs := newProcFS(proc.root)
-	if prog, ok := fs.program(42, 0); ok {
-		t.Errorf("a pid that is not there runs %+v", prog)
+	if path, ok := fs.program(42, 0); ok {
+		t.Errorf("a pid that is not there runs %q", path)
 	}
 	// A link that may not be read: here one that is none.
 	proc.write(42, stat(42, "x", "S", 0, time.Second))
 	if err := os.WriteFile(filepath.Join(proc.root, "42", "exe"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if prog, ok := fs.program(42, time.Second); !ok || prog.path != "" || prog.kernel {
-		t.Errorf("program %+v, %v, want one without a path", prog, ok)
+	if path, ok := fs.program(42, time.Second); !ok || path != "" {
+		t.Errorf("program %q, %v, want one without a path", path, ok)
 	}
 	proc.write(43, "nonsense")
 	if _, ok := fs.program(43, time.Second); ok {
@@ -147,7 +166,8 @@ func TestProgramCacheIsBounded(t *testing.T) {
 // The real /proc, as far as every Linux has it.
 func TestThisProcess(t *testing.T) {
 	fs := newProcFS("/proc")
-	began, ok := fs.started(uint32(os.Getpid()))
+	pid := uint32(os.Getpid())
+	is, ok := fs.process(pid)
 	if !ok {
 		t.Skip("there is no /proc")
 	}
@@ -155,10 +175,13 @@ func TestThisProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if prog, ok := fs.program(uint32(os.Getpid()), began); !ok || prog.path != want || prog.kernel {
-		t.Errorf("this program is %+v, %v, want %q", prog, ok, want)
+	if is.kernel || is.name == "" || !strings.HasPrefix(filepath.Base(want), is.name) {
+		t.Errorf("this process is %+v", is)
 	}
-	if prog, ok := fs.program(uint32(os.Getpid()), began+time.Second); ok {
-		t.Errorf("a process that started later is %+v", prog)
+	if path, ok := fs.program(pid, is.began); !ok || path != want {
+		t.Errorf("this program is %q, %v, want %q", path, ok, want)
+	}
+	if path, ok := fs.program(pid, is.began+time.Second); ok {
+		t.Errorf("a process that started later is %q", path)
 	}
 }
