@@ -42,7 +42,7 @@ static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
 	}
 	if (follow(sk, oldstate, newstate))
 		return;
-	if (WATCHED(newstate) && !(oldstate == TCP_FIN_WAIT1 && newstate == TCP_FIN_WAIT2))
+	if (WATCHED(newstate) && !after_fin_wait1(oldstate, newstate))
 		remember(sk, newstate);
 }
 

@@ -170,17 +170,32 @@ static __always_inline __s64 timewait_age(struct inet_timewait_sock *tw)
 	return left >= 0 && left <= whole ? whole - left : -1;
 }
 
+/*
+ * How long a minisocket has been standing, where the kernel notes that, else -1:
+ * with TCP_LINGER2 its timer does not tell.
+ */
+static __always_inline __s32 timewait_ms(struct inet_timewait_sock *tw)
+{
+	__s32 age;
+
+	if (!bpf_core_field_exists(tw->tw_entry_stamp))
+		return -1;
+	age = (__u32)(bpf_ktime_get_ns() / 1000000) - BPF_CORE_READ(tw, tw_entry_stamp);
+	return age > 0 ? age : 0;
+}
+
 static __always_inline void read_timewait(struct sock_values *v, struct inet_timewait_sock *tw)
 {
-	__s64 age = timewait_age(tw);
-
 	v->flags = SOCK_TIMEWAIT | SOCK_ORPHAN | SOCK_TIMER;
+	/* Freed memory keeps what stood in it until it is used again. */
+	if (!BPF_CORE_READ(tw, __tw_common.skc_refcnt.refs.counter))
+		v->flags |= SOCK_GONE;
 	v->state = BPF_CORE_READ(tw, tw_substate);
 	v->sport = bpf_ntohs(BPF_CORE_READ(tw, tw_sport));
 	v->expires_jiffies = (__s32)(BPF_CORE_READ(tw, tw_timer.expires) - bpf_jiffies64());
 	v->fin_timeout_jiffies =
 		BPF_CORE_READ(&tw->__tw_common, skc_net.net, ipv4.sysctl_tcp_fin_timeout);
-	v->waiting_ms = age >= 0 && walk.hz ? (__u64)age * 1000 / walk.hz : -1;
+	v->waiting_ms = timewait_ms(tw);
 }
 
 static __always_inline void read_full(struct sock_values *v, struct sock *sk)

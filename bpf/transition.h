@@ -55,19 +55,6 @@ static __always_inline __u64 successor_of(struct sock *sk, __u8 flags)
 	return find_timewait(&t);
 }
 
-/* The minisocket inherits what is known of its socket, the cookie included. */
-static __always_inline void promote_successor(__u64 addr, const struct promoted *p)
-{
-	struct promoted *old = bpf_map_lookup_elem(&old_generation, &addr);
-	struct promoted next = *p;
-
-	next.flags |= SOCK_TIMEWAIT | SOCK_ORPHAN;
-	if (old) /* what had the address before ended unseen */
-		drop_promoted(addr, old->hash);
-	if (put_promoted(addr, &next))
-		COUNT(promoted_full);
-}
-
 /* Takes the socket out of the old generation; returns what lives on, or 0. */
 static __always_inline __u64 leave(struct sock *sk, struct promoted *p, int oldstate, int newstate)
 {
@@ -76,8 +63,6 @@ static __always_inline __u64 leave(struct sock *sk, struct promoted *p, int olds
 
 	if (oldstate == TCP_FIN_WAIT2 && newstate == TCP_CLOSE)
 		successor = successor_of(sk, dead);
-	if (successor)
-		promote_successor(successor, p);
 	drop_promoted(addr, p->hash);
 	return successor;
 }

@@ -27,10 +27,15 @@ static __always_inline void task_of_slot(struct task_id *t, const struct young_s
 	__builtin_memcpy(t->comm, s->comm, sizeof(t->comm));
 }
 
-/* The way from FIN_WAIT1 to FIN_WAIT2 makes no slot of its own. */
+/* The ways on from FIN_WAIT1 make no slots of their own. */
+static __always_inline bool after_fin_wait1(int oldstate, int newstate)
+{
+	return oldstate == TCP_FIN_WAIT1 && (newstate == TCP_FIN_WAIT2 || newstate == TCP_CLOSING);
+}
+
 static __always_inline bool covers(const struct young_slot *s, __u8 state)
 {
-	return state == s->state || (s->state == TCP_FIN_WAIT1 && state == TCP_FIN_WAIT2);
+	return state == s->state || after_fin_wait1(s->state, state);
 }
 
 /*
@@ -46,21 +51,27 @@ static __always_inline __u64 entered_ns(const struct young_slot *s)
 	return bpf_ktime_get_boot_ns() - (age - 1) * (1000000000ULL / walk.hz);
 }
 
+/* The longest a healthy peer delays its ACK (net/ipv4/tcp.h, TCP_DELACK_MIN). */
+#define DELAYED_ACK_NS 40000000ULL
+
 /*
- * When the socket entered the state it is in now. A FIN_WAIT1 socket that came to
- * FIN_WAIT2 did so with an ACK: that of the FIN, or a later one if the peer goes
- * on sending.
+ * When the socket entered the state it is in now. A FIN_WAIT1 socket went on by an
+ * ACK: the last one if the peer was silent since then, else one that came about
+ * a round trip after the FIN.
  */
 static __always_inline __u64 state_since(const struct young_slot *s, __u8 state)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)s->sk;
 	__u32 ago = (__u32)bpf_jiffies64() - BPF_CORE_READ(tp, rcv_tstamp);
-	__u64 entered = entered_ns(s), since;
+	__u64 entered = entered_ns(s), answered, last;
 
 	if (state == s->state || !walk.hz)
 		return entered;
-	since = bpf_ktime_get_boot_ns() - (__u64)ago * (1000000000ULL / walk.hz);
-	return since > entered ? since : entered;
+	last = bpf_ktime_get_boot_ns() - (__u64)ago * (1000000000ULL / walk.hz);
+	answered = entered + (BPF_CORE_READ(tp, srtt_us) >> 3) * 1000ULL + DELAYED_ACK_NS;
+	if (last > answered)
+		return answered;
+	return last > entered ? last : entered;
 }
 
 enum look {
@@ -85,7 +96,9 @@ static __always_inline int promote_timewait(const struct young_slot *s, const st
 	task_of_slot(&p.task, s);
 	p.cookie = BPF_CORE_READ((struct sock_common *)addr, skc_cookie.counter);
 	p.since_ns = timewait_since(addr, entered_ns(s));
-	promote(addr, &p);
+	/* It makes no transitions: the old generation could not let go of it. */
+	COUNT(promoted);
+	announce(addr, &p);
 	return LOOK_PROMOTED;
 }
 

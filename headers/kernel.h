@@ -157,6 +157,14 @@ typedef struct {
 	__u64 counter;
 } atomic64_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	atomic_t refs;
+} refcount_t;
+
 struct sock_common {
 	union {
 		__u64 skc_addrpair;
@@ -182,6 +190,7 @@ struct sock_common {
 	atomic64_t skc_cookie;
 	unsigned long skc_flags;
 	struct hlist_nulls_node skc_nulls_node;
+	refcount_t skc_refcnt;
 } KERNEL_TYPE;
 
 struct hlist_node {
@@ -282,6 +291,7 @@ struct inet_timewait_sock {
 	struct sock_common __tw_common;
 	volatile unsigned char tw_substate;
 	__be16 tw_sport;
+	__u32 tw_entry_stamp; /* 6.14: when it was made, ms of ktime_get_ns() */
 	struct timer_list tw_timer;
 } KERNEL_TYPE;
 

@@ -24,6 +24,7 @@ const (
 	noSockFromFile    = "bpf_func_id.BPF_FUNC_sock_from_file"
 	noTableOfOwn      = "inet_hashinfo.pernet"
 	noMicroseconds    = "tcp_sock.tcp_usec_ts"
+	noEntryStamp      = "inet_timewait_sock.tw_entry_stamp"
 	noTimeout         = "inet_connection_sock.icsk_timeout"
 	noRetransmitTimer = "inet_connection_sock.icsk_retransmit_timer"
 	noKeepaliveTimer  = "inet_connection_sock.icsk_keepalive_timer"
@@ -42,7 +43,7 @@ var kernels = []struct {
 	{
 		name: "5.10",
 		absent: []string{
-			noCookieHelper, noSockFromFile, noTableOfOwn, noMicroseconds,
+			noCookieHelper, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
 			noKeepaliveTimer, noLinearTimeouts, noRTOMax,
 		},
 		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo"},
@@ -50,10 +51,10 @@ var kernels = []struct {
 	// sk_timer is in a union without a name, and not keepalive's any more.
 	{
 		name:   "6.1",
-		absent: []string{noMicroseconds, noLinearTimeouts, noRTOMax},
+		absent: []string{noEntryStamp, noMicroseconds, noLinearTimeouts, noRTOMax},
 		unused: []string{"sock.", ".sk_timer"},
 	},
-	{name: "6.12", absent: []string{noRTOMax}, unused: []string{"sock.", ".sk_timer"}},
+	{name: "6.12", absent: []string{noEntryStamp, noRTOMax}, unused: []string{"sock.", ".sk_timer"}},
 	{name: "6.18", absent: []string{noTimeout, noKeepaliveTimer}},
 	{name: "7.2", absent: []string{noTimeout, noRetransmitTimer}, unused: []string{".sk_timer"}},
 }

@@ -124,6 +124,7 @@ func (d *decoder) values(b []byte, s *flow.Sock) error {
 		Inode:       le.Uint64(b[24:]),
 		UID:         le.Uint32(b[68:]),
 		State:       flow.State(b[76]),
+		Gone:        flags&limboSockFlagSOCK_GONE != 0,
 		TimeWait:    flags&limboSockFlagSOCK_TIMEWAIT != 0,
 		Dead:        flags&limboSockFlagSOCK_ORPHAN != 0,
 		HasSocket:   flags&limboSockFlagSOCK_HAS_SOCKET != 0,

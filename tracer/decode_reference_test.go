@@ -87,6 +87,7 @@ func wantSock(r limboSockValues) flow.Sock {
 		},
 		State:       flow.State(r.State),
 		Untracked:   has(limboSockFlagSOCK_UNTRACKED),
+		Gone:        has(limboSockFlagSOCK_GONE),
 		TimeWait:    has(limboSockFlagSOCK_TIMEWAIT),
 		Dead:        has(limboSockFlagSOCK_ORPHAN),
 		HasSocket:   has(limboSockFlagSOCK_HAS_SOCKET),

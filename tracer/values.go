@@ -52,7 +52,7 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 		if err := t.decode.values(buf[i*valuesSize:], s); err != nil {
 			return err
 		}
-		if !sameSocket(asked, s.ID) {
+		if s.Gone || !sameSocket(asked, s.ID) {
 			*s = flow.Sock{ID: asked, Gone: true}
 		}
 	}

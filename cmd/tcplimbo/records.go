@@ -24,6 +24,9 @@ const (
 	drainWithin = 1200 * time.Millisecond
 	// keepFiles is how many rotated log files stay.
 	keepFiles = 5
+	// queueBytes holds 20,000 findings, which a host can have at once: a group
+	// that opens together must not overrun a reader that only takes its time.
+	queueBytes = 32 << 20
 
 	stdoutName = "standard output"
 )
@@ -114,7 +117,8 @@ func (r *records) reopen(f *sink.File, signals <-chan os.Signal) {
 
 func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metrics) *sink.Sink {
 	s := sink.New(w, sink.Options{
-		Name: name,
+		Name:       name,
+		QueueBytes: queueBytes,
 		OnError: func(err error) {
 			if errors.Is(err, sink.ErrGone) {
 				return // it ends the program, and is told then

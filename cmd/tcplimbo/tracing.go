@@ -37,7 +37,13 @@ func traceSockets(ctx context.Context, in *traceInput) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, kernel.Close()) }()
+	out, stop, err := lineWriter(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	t := newTraceWriter(in, kernel, opts)
+	t.out = out
 	if err := t.begin(); err != nil {
 		return err
 	}
@@ -85,7 +91,7 @@ func newTraceWriter(in *traceInput, kernel *tracer.Tracer, opts *tracer.Trace) *
 	conv.KernelAges = opts.Filters()
 	conv.LocalPort, conv.Port = in.LocalPort, in.Port
 	return &traceWriter{
-		kernel: kernel, conv: conv, out: in.Stdout, isJSON: in.JSON,
+		kernel: kernel, conv: conv, isJSON: in.JSON,
 		json:   jsonline.New(jsonline.Options{Host: hostName()}),
 		table:  table.Trace{Wide: in.IPv6Only},
 		events: make([]flow.Event, 0, traceBatch),

@@ -52,11 +52,18 @@ func (a *Agent) speak() error {
 	}
 	now, wall := a.cfg.BootTime(), a.cfg.Now()
 	for i := range verdicts {
-		if v := &verdicts[i]; !v.Sock.Gone {
+		if v := &verdicts[i]; !v.Sock.Gone && a.said(v) {
 			a.write(v, now, wall)
 		}
 	}
 	return nil
+}
+
+// said reports whether the finding was opened; one that ended before its first
+// record was confirmed has no other.
+func (a *Agent) said(v *detect.Verdict) bool {
+	_, ok := a.open[v.ID]
+	return ok || v.Status == finding.Open
 }
 
 // findOwners asks once for all that opens or is updated; what resolves keeps
