@@ -79,7 +79,7 @@ struct sock_values {
 	__u8 probes_out;
 	__u8 pending;
 	__u8 shutdown;
-	__u8 pad;
+	__u8 keepalive_timer; /* keepalive_expires is meant */
 	__s32 err;
 	__s32 err_soft;
 	__u32 snd_una;
@@ -97,6 +97,21 @@ struct sock_values {
 	__u32 accept_queue;
 	__u32 accept_limit;
 	__s32 waiting_ms; /* since the first unanswered sending; minisocket: in FIN_WAIT2; -1: none */
+	/* When the kernel gives up. What neither socket nor namespace sets is 0. */
+	__u32 jiffies;		 /* now, the low half: the timer wheel's clock */
+	__u32 rto_max_jiffies;	 /* 0: the kernel's constant */
+	__u32 user_timeout_ms;	 /* TCP_USER_TIMEOUT */
+	__u32 keepalive_jiffies; /* TCP_KEEPIDLE and TCP_KEEPINTVL, else the namespace's */
+	__u32 interval_jiffies;
+	__s32 keepalive_expires; /* jiffies until the keepalive timer fires; may be past */
+	__s32 probing_jiffies;	 /* since the first zero-window probe was due; -1: none */
+	__s32 fin_timeout_jiffies; /* TCP_LINGER2, else the namespace's; -1: no FIN_WAIT2 for orphans */
+	__u8 keepalive_probes;	   /* TCP_KEEPCNT, else the namespace's */
+	__u8 syn_retries; /* TCP_SYNCNT, else the namespace's; the rest is the namespace's: */
+	__u8 syn_linear_timeouts;
+	__u8 retries2;
+	__u8 orphan_retries;
+	__u8 timer_pad[3];
 };
 
 /* One descriptor of a socket, from iter/task_file. */

@@ -114,6 +114,49 @@ static __always_inline void read_times(struct sock_values *v, struct tcp_sock *t
 	}
 }
 
+static __always_inline void read_keepalive(struct sock_values *v, struct tcp_sock *tp,
+					   struct net *net)
+{
+	struct timer_list *timer = core_keepalive_timer((struct sock *)tp);
+
+	v->keepalive_jiffies = BPF_CORE_READ(tp, keepalive_time);
+	if (!v->keepalive_jiffies)
+		v->keepalive_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_time);
+	v->interval_jiffies = BPF_CORE_READ(tp, keepalive_intvl);
+	if (!v->interval_jiffies)
+		v->interval_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_intvl);
+	v->keepalive_probes = BPF_CORE_READ(tp, keepalive_probes);
+	if (!v->keepalive_probes)
+		v->keepalive_probes = CORE_READ_SYSCTL(net, sysctl_tcp_keepalive_probes);
+	if (BPF_CORE_READ(timer, entry.pprev)) {
+		v->keepalive_timer = 1;
+		v->keepalive_expires = (__s32)(BPF_CORE_READ(timer, expires) - bpf_jiffies64());
+	}
+}
+
+/* What decides when the kernel gives up; net/ipv4/tcp_timer.c is what uses it. */
+static __always_inline void read_limits(struct sock_values *v, struct tcp_sock *tp)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
+	struct net *net = BPF_CORE_READ((struct sock_common *)tp, skc_net.net);
+	__u32 probing = core_probes_tstamp(icsk);
+	int linger2 = BPF_CORE_READ(tp, linger2);
+
+	v->rto_max_jiffies = core_rto_max(icsk);
+	v->user_timeout_ms = BPF_CORE_READ(icsk, icsk_user_timeout);
+	v->probing_jiffies = probing ? (__s32)(v->jiffies - probing) : -1;
+	v->fin_timeout_jiffies = linger2 < 0 ? -1 : linger2;
+	if (!linger2)
+		v->fin_timeout_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_fin_timeout);
+	v->syn_retries = BPF_CORE_READ(icsk, icsk_syn_retries);
+	if (!v->syn_retries)
+		v->syn_retries = CORE_READ_SYSCTL(net, sysctl_tcp_syn_retries);
+	v->syn_linear_timeouts = core_syn_linear_timeouts(net);
+	v->retries2 = CORE_READ_SYSCTL(net, sysctl_tcp_retries2);
+	v->orphan_retries = CORE_READ_SYSCTL(net, sysctl_tcp_orphan_retries);
+	read_keepalive(v, tp, net);
+}
+
 /*
  * How many jiffies ago a minisocket entered FIN_WAIT2: its timer ends a
  * fin_timeout later. Not so if TCP_LINGER2 was set; where the estimate is out of
@@ -150,6 +193,8 @@ static __always_inline void read_timewait(struct sock_values *v, struct inet_tim
 	v->state = BPF_CORE_READ(tw, tw_substate);
 	v->sport = bpf_ntohs(BPF_CORE_READ(tw, tw_sport));
 	v->expires_jiffies = (__s32)(BPF_CORE_READ(tw, tw_timer.expires) - bpf_jiffies64());
+	v->fin_timeout_jiffies =
+		BPF_CORE_READ(&tw->__tw_common, skc_net.net, ipv4.sysctl_tcp_fin_timeout);
 	v->waiting_ms = timewait_ms(tw);
 }
 
@@ -167,6 +212,7 @@ static __always_inline void read_full(struct sock_values *v, struct sock *sk)
 	v->accept_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
 	read_queues(v, (struct tcp_sock *)sk);
 	read_times(v, (struct tcp_sock *)sk);
+	read_limits(v, (struct tcp_sock *)sk);
 }
 
 static __always_inline void read_sock(struct sock_values *v, __u64 addr)
@@ -178,6 +224,7 @@ static __always_inline void read_sock(struct sock_values *v, __u64 addr)
 	v->cookie = BPF_CORE_READ(c, skc_cookie.counter);
 	v->state = BPF_CORE_READ(c, skc_state);
 	v->netns = read_netns(c);
+	v->jiffies = (__u32)bpf_jiffies64();
 	v->dport = bpf_ntohs(BPF_CORE_READ(c, skc_dport));
 	read_addresses(v->saddr, v->daddr, c);
 	if (v->state == TCP_TIME_WAIT)

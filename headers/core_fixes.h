@@ -65,6 +65,66 @@ static __always_inline unsigned long core_retransmit_expires(struct sock *sk)
 }
 
 /*
+ * 08dfe370239e "tcp: introduce icsk->icsk_keepalive_timer", 6.19 and later stable
+ * kernels: the timer of keepalive and of orphans in FIN_WAIT2. Before, it was
+ * sk_timer, which then became the retransmission timer.
+ */
+static __always_inline struct timer_list *core_keepalive_timer(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	if (bpf_core_field_exists(icsk->icsk_keepalive_timer))
+		return &icsk->icsk_keepalive_timer;
+	return &sk->sk_timer;
+}
+
+/*
+ * 4ecc1baf362c "tcp: convert elligible sysctls to u8", 5.13 and later stable
+ * kernels: the namespace's retry counters were int before, with values that a
+ * byte holds. Little endian: the first byte is the value's.
+ */
+#define CORE_READ_SYSCTL(net, name)                                                  \
+	({                                                                           \
+		__u32 value = 0;                                                     \
+		__u32 size = bpf_core_field_size((net)->ipv4.name);                  \
+                                                                                     \
+		bpf_probe_read_kernel(&value, size == 4 ? 4 : 1, &(net)->ipv4.name); \
+		(__u8)(value > 255 ? 255 : value);                                   \
+	})
+
+/* ccce324dabfe "tcp: make the first N SYN RTO backoffs linear", 6.5 */
+static __always_inline __u8 core_syn_linear_timeouts(struct net *net)
+{
+	if (!bpf_core_field_exists(net->ipv4.sysctl_tcp_syn_linear_timeouts))
+		return 0;
+	return CORE_READ_SYSCTL(net, sysctl_tcp_syn_linear_timeouts);
+}
+
+/* 54a378f43425 "tcp: add the ability to control max RTO", 6.15; in jiffies */
+static __always_inline __u32 core_rto_max(struct inet_connection_sock *icsk)
+{
+	__u32 max = 0;
+
+	if (bpf_core_field_exists(icsk->icsk_rto_max))
+		bpf_probe_read_kernel(&max, sizeof(max), &icsk->icsk_rto_max);
+	return max;
+}
+
+/*
+ * 9d9b1ee0b2d1 "tcp: fix TCP_USER_TIMEOUT with zero window", 5.11 and stable
+ * kernels: when zero-window probing began, in jiffies, 0 if it has not. Before,
+ * a segment's time stamp served, and how long is left unknown.
+ */
+static __always_inline __u32 core_probes_tstamp(struct inet_connection_sock *icsk)
+{
+	__u32 stamp = 0;
+
+	if (bpf_core_field_exists(icsk->icsk_probes_tstamp))
+		bpf_probe_read_kernel(&stamp, sizeof(stamp), &icsk->icsk_probes_tstamp);
+	return stamp;
+}
+
+/*
  * How long the oldest unanswered segment has been waiting, in milliseconds, -1
  * if none is: retrans_stamp, the moment the SYN was sent or retransmitting began,
  * in the units of TCP's timestamps. Those are milliseconds of ktime_get_ns(),

@@ -107,7 +107,15 @@ struct inet_timewait_death_row {
 struct netns_ipv4 {
 	/* embedded up to 5.17 and from 6.1, where inet_hashinfo.pernet is */
 	struct inet_timewait_death_row tcp_death_row;
-	int sysctl_tcp_fin_timeout; /* jiffies */
+	int sysctl_tcp_fin_timeout; /* jiffies, as the next two */
+	int sysctl_tcp_keepalive_time;
+	int sysctl_tcp_keepalive_intvl;
+	/* int up to 5.12, see core_fixes.h */
+	__u8 sysctl_tcp_keepalive_probes;
+	__u8 sysctl_tcp_syn_retries;
+	__u8 sysctl_tcp_retries2;
+	__u8 sysctl_tcp_orphan_retries;
+	__u8 sysctl_tcp_syn_linear_timeouts; /* 6.5 */
 } KERNEL_TYPE;
 
 struct net {
@@ -185,7 +193,12 @@ struct sock_common {
 	refcount_t skc_refcnt;
 } KERNEL_TYPE;
 
+struct hlist_node {
+	struct hlist_node **pprev; /* not NULL: in a list */
+} KERNEL_TYPE;
+
 struct timer_list {
+	struct hlist_node entry;
 	unsigned long expires;
 } KERNEL_TYPE;
 
@@ -220,6 +233,7 @@ struct sock {
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;
+	struct timer_list sk_timer;		/* keepalive's, up to 6.18 */
 	struct timer_list tcp_retransmit_timer; /* from 6.19 on */
 } KERNEL_TYPE;
 
@@ -238,11 +252,16 @@ struct inet_connection_sock {
 	struct inet_bind_bucket *icsk_bind_hash;
 	unsigned long icsk_timeout;		 /* up to 6.17 */
 	struct timer_list icsk_retransmit_timer; /* up to 6.18 */
+	struct timer_list icsk_keepalive_timer;	 /* from 6.19 on */
 	__u32 icsk_rto;
 	__u8 icsk_retransmits;
 	__u8 icsk_pending;
 	__u8 icsk_backoff;
 	__u8 icsk_probes_out;
+	__u8 icsk_syn_retries;
+	__u32 icsk_rto_max;	  /* 6.15, jiffies */
+	__u32 icsk_probes_tstamp; /* 5.11, jiffies */
+	__u32 icsk_user_timeout;  /* milliseconds */
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -261,6 +280,10 @@ struct tcp_sock {
 	__u32 rcv_tstamp;
 	__u32 retrans_stamp;
 	__u8 tcp_usec_ts : 1; /* 6.7 */
+	__u8 keepalive_probes;
+	unsigned int keepalive_time; /* jiffies, as the next two */
+	unsigned int keepalive_intvl;
+	int linger2;
 } KERNEL_TYPE;
 
 /* include/net/inet_timewait_sock.h: what is left of a closed socket */

@@ -27,6 +27,9 @@ const (
 	noEntryStamp      = "inet_timewait_sock.tw_entry_stamp"
 	noTimeout         = "inet_connection_sock.icsk_timeout"
 	noRetransmitTimer = "inet_connection_sock.icsk_retransmit_timer"
+	noKeepaliveTimer  = "inet_connection_sock.icsk_keepalive_timer"
+	noLinearTimeouts  = "net.ipv4.sysctl_tcp_syn_linear_timeouts"
+	noRTOMax          = "inet_connection_sock.icsk_rto_max"
 )
 
 // kernels are those of tracer/testdata/btf, made by `make btf`.
@@ -38,14 +41,22 @@ var kernels = []struct {
 	unused []string
 }{
 	{
-		name:   "5.10",
-		absent: []string{noCookieHelper, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds},
+		name: "5.10",
+		absent: []string{
+			noCookieHelper, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
+			noKeepaliveTimer, noLinearTimeouts, noRTOMax,
+		},
 		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo"},
 	},
-	{name: "6.1", absent: []string{noEntryStamp, noMicroseconds}},
-	{name: "6.12", absent: []string{noEntryStamp}},
-	{name: "6.18", absent: []string{noTimeout}},
-	{name: "7.2", absent: []string{noTimeout, noRetransmitTimer}},
+	// sk_timer is in a union without a name, and not keepalive's any more.
+	{
+		name:   "6.1",
+		absent: []string{noEntryStamp, noMicroseconds, noLinearTimeouts, noRTOMax},
+		unused: []string{"sock.", ".sk_timer"},
+	},
+	{name: "6.12", absent: []string{noEntryStamp, noRTOMax}, unused: []string{"sock.", ".sk_timer"}},
+	{name: "6.18", absent: []string{noTimeout, noKeepaliveTimer}},
+	{name: "7.2", absent: []string{noTimeout, noRetransmitTimer}, unused: []string{".sk_timer"}},
 }
 
 func loadBTF(t *testing.T, kernel string) *btf.Spec {

@@ -163,10 +163,49 @@ func (d *decoder) values(b []byte, s *flow.Sock) error {
 		s.Role = flow.RoleClient
 	}
 	if flags&limboSockFlagSOCK_TIMER != 0 {
-		// A timer that is due but has not run yet is in the past.
-		s.Expires = time.Duration(max(0, int32(le.Uint32(b[136:])))) * time.Second / time.Duration(d.hz)
+		s.Expires = d.until(b[136:])
 	}
+	d.limits(b, &s.Limits)
 	return nil
+}
+
+// until decodes the end of a timer. One that is due but has not run yet is in
+// the past.
+func (d *decoder) until(b []byte) time.Duration {
+	return d.jiffies(uint32(max(0, int32(binary.LittleEndian.Uint32(b)))))
+}
+
+// orNever decodes a number of jiffies that is negative for "none".
+func (d *decoder) orNever(b []byte) time.Duration {
+	n := int32(binary.LittleEndian.Uint32(b))
+	if n < 0 {
+		return -1
+	}
+	return d.jiffies(uint32(n))
+}
+
+// limits decodes what a struct sock_values says of when the kernel gives up.
+func (d *decoder) limits(b []byte, l *flow.Limits) {
+	le := binary.LittleEndian
+	*l = flow.Limits{
+		HZ:                d.hz,
+		Jiffies:           le.Uint32(b[152:]),
+		RTOMax:            d.jiffies(le.Uint32(b[156:])),
+		UserTimeout:       time.Duration(le.Uint32(b[160:])) * time.Millisecond,
+		KeepaliveTime:     d.jiffies(le.Uint32(b[164:])),
+		KeepaliveInterval: d.jiffies(le.Uint32(b[168:])),
+		KeepaliveExpires:  -1,
+		Probing:           d.orNever(b[176:]),
+		FinTimeout:        d.orNever(b[180:]),
+		KeepaliveProbes:   b[184],
+		SynRetries:        b[185],
+		SynLinearTimeouts: b[186],
+		Retries2:          b[187],
+		OrphanRetries:     b[188],
+	}
+	if b[83] != 0 {
+		l.KeepaliveExpires = d.until(b[172:])
+	}
 }
 
 // holder decodes a struct holder.

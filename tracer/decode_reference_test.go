@@ -123,7 +123,37 @@ func wantSock(r limboSockValues) flow.Sock {
 	if has(limboSockFlagSOCK_TIMER) {
 		s.Expires = jiffies(uint32(max(r.ExpiresJiffies, 0)))
 	}
+	s.Limits = wantLimits(r, jiffies)
 	return s
+}
+
+func wantLimits(r limboSockValues, jiffies func(uint32) time.Duration) flow.Limits {
+	l := flow.Limits{
+		HZ:                testHZ,
+		Jiffies:           r.Jiffies,
+		RTOMax:            jiffies(r.RtoMaxJiffies),
+		UserTimeout:       time.Duration(r.UserTimeoutMs) * time.Millisecond,
+		Probing:           -1,
+		FinTimeout:        -1,
+		KeepaliveTime:     jiffies(r.KeepaliveJiffies),
+		KeepaliveInterval: jiffies(r.IntervalJiffies),
+		KeepaliveExpires:  -1,
+		KeepaliveProbes:   r.KeepaliveProbes,
+		SynRetries:        r.SynRetries,
+		SynLinearTimeouts: r.SynLinearTimeouts,
+		Retries2:          r.Retries2,
+		OrphanRetries:     r.OrphanRetries,
+	}
+	if r.ProbingJiffies >= 0 {
+		l.Probing = jiffies(uint32(r.ProbingJiffies))
+	}
+	if r.FinTimeoutJiffies >= 0 {
+		l.FinTimeout = jiffies(uint32(r.FinTimeoutJiffies))
+	}
+	if r.KeepaliveTimer != 0 {
+		l.KeepaliveExpires = jiffies(uint32(max(r.KeepaliveExpires, 0)))
+	}
+	return l
 }
 
 func wantHeld(r limboHolder) flow.Held {

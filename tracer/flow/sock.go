@@ -134,6 +134,45 @@ type Sock struct {
 	// AcceptQueue and AcceptLimit are sk_ack_backlog and sk_max_ack_backlog
 	// of a listener.
 	AcceptQueue, AcceptLimit uint32
+
+	// Limits decide when the kernel gives up.
+	Limits Limits
+}
+
+// Limits are the settings and timers that decide when the kernel ends a socket by
+// itself (net/ipv4/tcp_timer.c): the socket's own where it has them, else those
+// of its network namespace. A minisocket has HZ, Jiffies and FinTimeout only.
+type Limits struct {
+	// HZ is the kernel's tick rate, jiffies a second; 0 if nothing was read.
+	HZ uint32
+	// Jiffies is the low half of the kernel's clock when the socket was read:
+	// timers fire at multiples of it.
+	Jiffies uint32
+
+	// RTOMax bounds the retransmission timeout; 0 where the kernel has no
+	// setting for it (before 6.15).
+	RTOMax time.Duration
+	// UserTimeout is TCP_USER_TIMEOUT, 0 if not set.
+	UserTimeout time.Duration
+	// Probing is since the first zero-window probe was due; negative if none
+	// was, or it is not known.
+	Probing time.Duration
+	// FinTimeout is how long an orphan stays in FIN_WAIT2: TCP_LINGER2 or
+	// tcp_fin_timeout; negative if it does not stay at all.
+	FinTimeout time.Duration
+
+	// KeepaliveTime and KeepaliveInterval are TCP_KEEPIDLE and TCP_KEEPINTVL or
+	// the namespace's, whether or not SO_KEEPALIVE is set.
+	KeepaliveTime, KeepaliveInterval time.Duration
+	// KeepaliveExpires is until the keepalive timer fires, which is also that
+	// of an orphan in FIN_WAIT2; negative if it does not run.
+	KeepaliveExpires time.Duration
+	KeepaliveProbes  uint8 // TCP_KEEPCNT or tcp_keepalive_probes
+
+	SynRetries        uint8 // TCP_SYNCNT or tcp_syn_retries
+	SynLinearTimeouts uint8 // tcp_syn_linear_timeouts, 0 before 6.5
+	Retries2          uint8 // tcp_retries2
+	OrphanRetries     uint8 // tcp_orphan_retries
 }
 
 // Unread is how many bytes wait to be read. The FIN occupies one sequence

@@ -8,6 +8,8 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
+// What the socket alone tells, as where nothing of limits and clock was read. The
+// rest is tested in deadline.
 func TestGivesUp(t *testing.T) {
 	unknown := finding.GivesUp{}
 	never := finding.GivesUp{Known: true, Never: true}
@@ -51,7 +53,8 @@ func TestGivesUp(t *testing.T) {
 		{"a connect", flow.Sock{State: flow.StateSynSent, Expires: time.Second}, unknown},
 		{"closing", flow.Sock{State: flow.StateFinWait1, Expires: time.Second}, unknown},
 		{"the last FIN", flow.Sock{State: flow.StateLastAck}, unknown},
-		{"established", flow.Sock{State: flow.StateEstablished}, unknown},
+		{"idle", flow.Sock{State: flow.StateEstablished}, never},
+		{"idle, with keepalive", flow.Sock{State: flow.StateEstablished, Keepalive: true}, unknown},
 		{"a listener", flow.Sock{State: flow.StateListen}, unknown},
 	}
 	for _, tt := range tests {
