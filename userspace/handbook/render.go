@@ -153,10 +153,12 @@ func (p *printer) heading(title string) {
 	if p.Len() > 0 {
 		p.WriteString("\n")
 	}
-	if p.Bold {
-		title = "\x1b[1m" + title + "\x1b[0m"
+	for _, line := range readable.Wrap(title, p.Width) {
+		if p.Bold {
+			line = "\x1b[1m" + line + "\x1b[0m"
+		}
+		p.WriteString(line + "\n")
 	}
-	p.WriteString(title + "\n")
 }
 
 func (p *printer) flush() {
