@@ -12,7 +12,7 @@ func TestComplete(t *testing.T) {
 	w := newTestWorld(t)
 	commands := w.commands()
 	tests := []struct{ words, want string }{
-		{"", "run list trace check version completion help --help --version"},
+		{"", "run list trace check explain version completion help --help --version"},
 		{"r", "run"},
 		{"--v", "--version"},
 		{"run --cl", "--close-wait --closing"},
@@ -36,6 +36,9 @@ func TestComplete(t *testing.T) {
 		{"completion ", "bash zsh fish"},
 		{"completion f", "fish"},
 		{"help ch", "check"},
+		{"explain eof", "eof_ignored eof_unread"},
+		{"explain unr", "unreachable"}, // a reason and an outcome
+		{"explain -o ", "text markdown"},
 		{"nonsense ", ""},
 		{"nonsense --", ""},
 		{"run - -", "--syn-sent --fin-wait2 --close-wait --closing --output --log-file --log-file-max-size --metrics-addr --config --tick --ready-file --duration --help"},
@@ -80,15 +83,16 @@ try tcplimbo run --clos
 try tcplimbo run --output = js
 try tcplimbo run --output =
 try tcplimbo run --config lim
+try tcplimbo explain eof
 try tcplimbo nonsense x
 complete -p tcplimbo
-`, "[run]\n[--close-wait][--closing]\n[json]\n[json][console][none]\n[limbo file.yaml]\n[]\ncomplete -F _tcplimbo tcplimbo\n"},
+`, "[run]\n[--close-wait][--closing]\n[json]\n[json][console][none]\n[limbo file.yaml]\n[eof_ignored][eof_unread]\n[]\ncomplete -F _tcplimbo tcplimbo\n"},
 		{"fish", `source (tcplimbo completion fish | psub)
-for line in 'tcplimbo r' 'tcplimbo run --clos' 'tcplimbo run --output=js' 'tcplimbo run --config=lim' 'tcplimbo nonsense x'
+for line in 'tcplimbo r' 'tcplimbo run --clos' 'tcplimbo run --output=js' 'tcplimbo run --config=lim' 'tcplimbo explain eof' 'tcplimbo nonsense x'
   complete -C $line | string replace -r '\t.*' ''
   echo -
 end
-`, "run\n-\n--close-wait\n--closing\n-\n--output=json\n-\n--config=limbo file.yaml\n-\n-\n"},
+`, "run\n-\n--close-wait\n--closing\n-\n--output=json\n-\n--config=limbo file.yaml\n-\neof_ignored\neof_unread\n-\n-\n"},
 		{"zsh", `autoload -U compinit; compinit -D -u
 source <(tcplimbo completion zsh)
 print -r -- $_comps[tcplimbo]
@@ -98,7 +102,8 @@ try() { words=("$@"); CURRENT=$#; _tcplimbo; }
 try tcplimbo r
 try tcplimbo run --clos
 try tcplimbo run --output=js
-`, "_tcplimbo\nrun\n--close-wait --closing\n--output=json\n"},
+try tcplimbo explain eof
+`, "_tcplimbo\nrun\n--close-wait --closing\n--output=json\neof_ignored eof_unread\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.shell, func(t *testing.T) {

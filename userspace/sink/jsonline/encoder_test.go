@@ -99,15 +99,15 @@ func TestUnknownIsLeftOut(t *testing.T) {
 	}{
 		"peer": {
 			func(f *finding.Finding) { f.Sock.Peer = netip.AddrPort{} },
-			[]string{"network.peer.address", "network.peer.port"},
+			[]string{"network.peer.address", "network.peer.port", "tcplimbo.network.community_id"},
 		},
 		"unspecified peer": {
 			func(f *finding.Finding) { f.Sock.Peer = netip.MustParseAddrPort("0.0.0.0:0") },
-			[]string{"network.peer.address", "network.peer.port"},
+			[]string{"network.peer.address", "network.peer.port", "tcplimbo.network.community_id"},
 		},
 		"source port": {
 			func(f *finding.Finding) { f.Sock.Local = netip.AddrPortFrom(f.Sock.Local.Addr(), 0) },
-			[]string{"network.local.port"},
+			[]string{"network.local.port", "tcplimbo.network.community_id"},
 		},
 		"cookie":   {func(f *finding.Finding) { f.Sock.Cookie = 0 }, []string{"tcplimbo.socket.cookie"}},
 		"inode":    {func(f *finding.Finding) { f.Sock.Inode = 0 }, []string{"tcplimbo.socket.inode"}},
@@ -154,6 +154,23 @@ func TestMappedAddressIsIPv4(t *testing.T) {
 	got := object(t, testEncoder().AppendFinding(nil, &f))
 	if got["network.type"] != "ipv4" || got["network.local.address"] != "10.0.0.1" || got["network.peer.address"] != "10.0.0.2" {
 		t.Errorf("mapped addresses became %v %v %v", got["network.type"], got["network.local.address"], got["network.peer.address"])
+	}
+}
+
+// TestBothEndsHaveOneCommunityID writes one connection as its two hosts see it.
+func TestBothEndsHaveOneCommunityID(t *testing.T) {
+	const key = "tcplimbo.network.community_id"
+	// This is a published vector of the specification.
+	here, there := netip.MustParseAddrPort("128.232.110.120:34855"), netip.MustParseAddrPort("66.35.250.204:80")
+	for _, pair := range [][2]netip.AddrPort{{here, there}, {there, here}} {
+		f := sinktest.Findings()[3].Finding
+		f.Sock.Local, f.Sock.Peer = pair[0], pair[1]
+		tr := finding.Transition{Time: sinktest.Now, ID: f.Sock.ID, Old: flow.StateSynSent, New: flow.StateClose}
+		for _, line := range [][]byte{testEncoder().AppendFinding(nil, &f), testEncoder().AppendTransition(nil, &tr)} {
+			if got := object(t, line)[key]; got != "1:LQU9qZlK+B5F3KDmev6m5PMibrg=" {
+				t.Errorf("%s is %v in %s", key, got, line)
+			}
+		}
 	}
 }
 
