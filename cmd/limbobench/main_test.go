@@ -36,8 +36,12 @@ func TestParse(t *testing.T) {
 	}{
 		{"nothing", nil, options{patience: time.Minute}, ""},
 		{"patience", []string{"-patience", "0"}, options{}, ""},
-		{"all flags", []string{"-quick", "-json", "-run", "p3, P1,peers", "-write", "x.md"},
-			options{quick: true, json: true, only: []string{"P3", "P1", "peers"}, write: "x.md", patience: time.Minute}, ""},
+		{
+			"all flags",
+			[]string{"-quick", "-json", "-run", "p3, P1,peers", "-write", "x.md"},
+			options{quick: true, json: true, only: []string{"P3", "P1", "peers"}, write: "x.md", patience: time.Minute},
+			"",
+		},
 		{"unknown measurement", []string{"-run", "P99"}, options{}, `unknown measurement "P99"`},
 		{"argument", []string{"P1"}, options{}, `unexpected argument "P1"`},
 		{"unknown flag", []string{"-fast"}, options{}, "usage"},
