@@ -23,7 +23,7 @@ func closeWaits(t *testing.T, n int) map[uint64]bool {
 	return cookies
 }
 
-// missing returns how many of the sockets were not announced.
+// unannounced returns how many of the sockets were not announced.
 func unannounced(s *seen, cookies map[uint64]bool) int {
 	announced := map[uint64]bool{}
 	for _, e := range s.events {

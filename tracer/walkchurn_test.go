@@ -11,9 +11,9 @@ import (
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
-// churn opens and closes connections in a namespace until the test ends. Whether one
-// of them fails is of no interest.
-func churn(t *testing.T, ns *namespace, f family, l *socket) {
+// churn opens connections to an IPv4 listener in a namespace and closes or resets
+// them, until the test ends. Whether one of them fails is of no interest.
+func churn(t *testing.T, ns *namespace, l *socket, reset bool) {
 	t.Helper()
 	stop := make(chan struct{})
 	var done sync.WaitGroup
@@ -33,12 +33,13 @@ func churn(t *testing.T, ns *namespace, f family, l *socket) {
 				return
 			default:
 			}
-			fd, err := unix.Socket(f.domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 			if err != nil {
 				continue
 			}
-			// A reset leaves nothing behind.
-			_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			if reset {
+				_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			}
 			if unix.Connect(fd, to) == nil {
 				if server, _, err := unix.Accept4(l.fd, unix.SOCK_CLOEXEC); err == nil {
 					unix.Close(server)
@@ -54,7 +55,7 @@ func TestWalkBesideChurn(t *testing.T) {
 	ns := newNamespace(t)
 	tr := load(t, Options{ReadOnly: true})
 	cookies := closeWaits(t, 300)
-	churn(t, ns, ipv4, listen(t, ipv4, 16))
+	churn(t, ns, listen(t, ipv4, 16), true)
 	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline) && !t.Failed(); {
 		found := map[uint64]int{}
 		for _, s := range walk(t, tr, flow.WalkStates{States: flow.StateCloseWait.Bit()}, ns) {
