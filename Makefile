@@ -41,7 +41,9 @@ SCRIPTS := .ci/run $(filter-out %.md,$(wildcard .ci/kernels/*)) $(wildcard heade
 GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-root test-kernels bench generate generate-check btf lint lint-go \
+# Tests of one target would disturb those of another.
+.NOTPARALLEL:
+.PHONY: help run build test test-parts test-whole test-root test-kernels bench generate generate-check btf lint lint-go \
 	lint-c lint-scripts lint-words fmt fuzz install clean need-clang
 
 help: ## list the targets
@@ -60,15 +62,19 @@ run: build ## build and start the daemon, with sudo if need be; FLAGS="--close-w
 build: ## build bin/tcplimbo, one static file
 	$(BUILD) -o bin/tcplimbo ./cmd/tcplimbo
 
-test: ## run all tests; without root, those that need it skip and say so
+test: test-parts test-whole ## run all tests; without root, those that need it skip and say so
+
+test-parts:
 	@[ -n "$(CC_FOUND)" ] || echo 'make test: no C compiler, so no race detector' >&2
-	$(TEST) ./...
+	$(TEST) $$($(GO) list ./... | grep -v /cmd/tcplimbo/e2e)
+
+# These measure how soon a finding comes out: nothing runs beside them.
+test-whole:
+	$(TEST) -p 1 ./cmd/tcplimbo/e2e/...
 
 test-root: REQUIRE_BPF := 1
-test-root: ## run all tests as root, by sudo if need be; none may skip for want of it
-	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'make test-root: become root, or install sudo' >&2; exit 77; }
-	@if [ "$$(id -u)" = 0 ]; then set -x; $(TEST) ./...; \
-	else set -x; $(TEST) -exec 'sudo -E env PATH=$(PATH)' ./...; fi
+test-root: TEST += $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E env PATH=$(PATH)')
+test-root: test ## the same as root, by sudo if need be; none may skip for want of it
 
 # What no kernel changes was tested before. Without KVM a guest is ten times slower than its host.
 test-kernels: ## run the kernel side's tests on Debian's kernels in QEMU; KERNELS="bullseye sid"
