@@ -101,7 +101,27 @@ func (f *Filter) passes(s *flow.Sock) bool {
 		return false
 	}
 	blocked := finding.KindOf(s.State) == finding.ClosingStalled && s.SendWindow == 0 && s.Unsent() > 0
-	return detect.AgeBound(s) < passing && !blocked
+	return detect.AgeBound(s) < passing && !blocked && !streaming(s)
+}
+
+// sending: data left a moment ago although the peer, which sent nothing for
+// longer, closed. One reading cannot prove that it left after the close; of all
+// reasons it is still the likeliest.
+func sending(s *flow.Sock) bool {
+	return s.State == flow.StateCloseWait && streaming(s) &&
+		s.Retransmits == 0 && s.LastSend >= 0 && s.LastSend < 2*passing
+}
+
+// streaming: one direction was closed and the other goes on, whose ACKs hide for
+// how long. The direction that ended has been quiet since.
+func streaming(s *flow.Sock) bool {
+	switch s.State {
+	case flow.StateCloseWait:
+		return s.HasSocket && s.LastReceive >= passing
+	case flow.StateFinWait2:
+		return s.HasSocket && s.LastSend >= passing
+	}
+	return false
 }
 
 func (f *Filter) fits(s *flow.Sock) bool {
@@ -136,6 +156,9 @@ func row(s *flow.Sock, now time.Time) finding.Finding {
 		return f
 	}
 	f.Kind, f.Reason = kind, detect.Reason(kind, s, age, age)
+	if sending(s) {
+		f.Reason = finding.StillSending
+	}
 	return f
 }
 
