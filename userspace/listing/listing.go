@@ -101,7 +101,9 @@ func (f *Filter) passes(s *flow.Sock) bool {
 		return false
 	}
 	blocked := finding.KindOf(s.State) == finding.ClosingStalled && s.SendWindow == 0 && s.Unsent() > 0
-	return detect.AgeBound(s) < passing && !blocked && !streaming(s)
+	// Before 6.14 a minisocket does not say how long it has been standing.
+	ageless := s.TimeWait && s.Waiting < 0
+	return detect.AgeBound(s) < passing && !blocked && !ageless && !streaming(s)
 }
 
 // sending: data left a moment ago although the peer, which sent nothing for
