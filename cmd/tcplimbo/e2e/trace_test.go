@@ -34,7 +34,7 @@ func TestTrace(t *testing.T) {
 	}
 	s.churnIn(context.Background(), workload.ChurnSpec{Connections: connections, Threads: 2, Family: workload.IPv6, NS: busy})
 	const want = connections * len(transitionsOf)
-	a.wait(20*time.Second, func(r []*record) bool { return len(r) >= want && len(s.transitions(r, busy)) >= want })
+	a.wait(90*time.Second, func(r []*record) bool { return len(r) >= want && len(s.transitions(r, busy)) >= want })
 	a.stop(syscall.SIGINT)
 
 	count := map[string]int{}
