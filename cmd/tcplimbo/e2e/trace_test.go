@@ -18,7 +18,7 @@ var transitionsOf = [...]string{
 // TestTrace: every transition of every connection is shown, exactly once and
 // with its addresses.
 func TestTrace(t *testing.T) {
-	const connections = 20_000
+	const connections = 4_000
 	s := newScene(t)
 	warm, busy := s.namespace(false), s.namespace(false)
 	// Other people's connections are mostly IPv4; they are left out in the
