@@ -138,17 +138,22 @@ func TestComparisonRows(t *testing.T) {
 }
 
 func TestTracedRow(t *testing.T) {
+	seen := func(n, missed uint64) host.Seen { return host.Seen{Transitions: n, Missed: missed} }
 	for _, tt := range []struct {
+		name string
 		traced
-		want report.Verdict
+		want  report.Verdict
+		notes int
 	}{
-		{traced{made: 100, printed: 100}, report.OK},
-		{traced{made: 100, printed: 99}, report.Miss},
-		{traced{made: 100, printed: 101}, report.Miss},
-		{traced{made: 100, printed: 100, lossRecords: 1}, report.Miss},
+		{"all", traced{made: 100, printed: 100, seen: seen(100, 0)}, report.OK, 0},
+		{"one missing", traced{made: 100, printed: 99, seen: seen(100, 0)}, report.Miss, 0},
+		{"hidden by the kernel", traced{made: 100, printed: 98, seen: seen(98, 0)}, report.OK, 1},
+		{"the witness saw less", traced{made: 100, printed: 100, seen: seen(96, 4)}, report.OK, 0},
+		{"a loss record", traced{made: 100, printed: 100, seen: seen(100, 0), lossRecords: 1}, report.Miss, 1},
+		{"twice", traced{made: 100, printed: 101, seen: seen(100, 0)}, report.OK, 1},
 	} {
-		if got := tt.row(1).Verdict; got != tt.want {
-			t.Errorf("%+v: got %s, want %s", tt.traced, got, tt.want)
+		if r := tt.row(1); r.Verdict != tt.want || len(r.Notes) != tt.notes {
+			t.Errorf("%s: got %+v", tt.name, r)
 		}
 	}
 }

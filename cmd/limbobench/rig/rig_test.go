@@ -67,6 +67,40 @@ func TestStartChurn(t *testing.T) {
 	}
 }
 
+// TestWitness needs a kernel with BTF, as tcplimbo does.
+func TestWitness(t *testing.T) {
+	needRoot(t)
+	load, err := PrepareChurn(1, 200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer load.Close()
+	w, err := host.NewWitness(load.NetNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := load.Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seen, err := w.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// All but what the kernel hides, which is a small part.
+	const made = 200 * Transitions
+	if seen.Transitions > made || seen.Transitions < made*9/10 {
+		t.Errorf("got %+v of %d", seen, made)
+	}
+	if others, err := host.NewWitness(1); err != nil {
+		t.Error(err)
+	} else if seen, err := others.Read(); err != nil || seen.Transitions != 0 {
+		t.Errorf("in a namespace that does not exist: got %+v, %v", seen, err)
+	} else if err := others.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHold(t *testing.T) {
 	h, err := Hold(t.Context(), 20)
 	if err != nil {
