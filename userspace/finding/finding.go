@@ -181,6 +181,10 @@ type Process struct {
 	FD int
 }
 
+// Named reports whether anything is known of the process. Its pid need not be:
+// one that was reused is left out, for it would name another process.
+func (p *Process) Named() bool { return p.Known() || p.Relation != RelationNone }
+
 // Owner is who has to do with a socket.
 type Owner struct {
 	// Process is the one that is named: of several holders the one with the

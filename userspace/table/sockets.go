@@ -2,6 +2,7 @@
 package table
 
 import (
+	"cmp"
 	"strconv"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -89,7 +90,8 @@ func appendAge(dst []byte, f *finding.Finding) []byte {
 // that has to do with the socket and does not hold it stands in parentheses.
 func (g *grid) addProcess(o *finding.Owner) {
 	p := &o.Process
-	if !p.Known() {
+	name := cmp.Or(p.Executable, p.Comm)
+	if !p.Known() && (name == "" || p.Relation == finding.RelationNone) {
 		g.text = append(g.text, unknown)
 		g.endCell(colProcess)
 		return
@@ -98,14 +100,12 @@ func (g *grid) addProcess(o *finding.Owner) {
 	if !holds {
 		g.text = append(g.text, '(')
 	}
-	name := p.Executable
-	if name == "" {
-		name = p.Comm
-	}
 	g.text = append(g.text, readable.Safe(name, maxName)...)
 	tail := len(g.text)
-	g.text = strconv.AppendUint(append(g.text, '['), uint64(p.PID), 10)
-	g.text = append(g.text, ']')
+	if p.Known() {
+		g.text = strconv.AppendUint(append(g.text, '['), uint64(p.PID), 10)
+		g.text = append(g.text, ']')
+	}
 	if holds {
 		g.text = strconv.AppendInt(append(g.text, '/'), int64(p.FD), 10)
 	} else {

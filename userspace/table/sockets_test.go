@@ -52,6 +52,21 @@ func TestSocketsGolden(t *testing.T) {
 	}
 }
 
+// A pid that was reused is not named, the program that had it is.
+func TestProcessWithoutPID(t *testing.T) {
+	row := rows()[0]
+	row.Owner = finding.Owner{Process: finding.Process{
+		Task: flow.Task{Comm: "curl", UID: 1000}, Relation: finding.RelationCloser, FD: -1,
+	}}
+	if got := string(AppendSockets(nil, []finding.Finding{row}, Options{})); !strings.Contains(got, "  (curl)  ") {
+		t.Errorf("no (curl) in\n%s", got)
+	}
+	row.Owner.Process.Comm = "" // prctl(PR_SET_NAME) takes an empty one
+	if got := string(AppendSockets(nil, []finding.Finding{row}, Options{})); strings.Contains(got, "(") {
+		t.Errorf("a process of which nothing is known:\n%s", got)
+	}
+}
+
 func TestEmptyTable(t *testing.T) {
 	if got := string(AppendSockets(nil, nil, Options{NoHeader: true})); got != "" {
 		t.Errorf("no rows and no header give %q", got)

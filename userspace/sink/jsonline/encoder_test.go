@@ -118,6 +118,7 @@ func TestUnknownIsLeftOut(t *testing.T) {
 		"gives up": {func(f *finding.Finding) { f.GivesUp = finding.GivesUp{} }, []string{"tcplimbo.tcp.gives_up"}},
 		"fd":       {func(f *finding.Finding) { f.Owner.Process.FD = -1 }, []string{"tcplimbo.socket.fd"}},
 		"path":     {func(f *finding.Finding) { f.Owner.Process.Path = "" }, []string{"process.executable.path"}},
+		"reused pid": {func(f *finding.Finding) { f.Owner.Process.PID = 0 }, []string{"process.pid"}},
 		"process": {func(f *finding.Finding) { f.Owner = finding.Owner{} }, []string{
 			"process.pid", "process.user.id", "thread.name", "process.executable.name", "process.executable.path",
 			"tcplimbo.process.relation", "tcplimbo.socket.fd", "tcplimbo.socket.holders", "tcplimbo.socket.holders_total",
