@@ -259,7 +259,8 @@ type Loss struct {
 	// "recursion", "young_generation" …
 	Where string
 	Count uint64
-	// Reread is false where the state could not be read again yet.
+	// Reread is true where the state of all sockets was read again since;
+	// where that is not what follows, the message says what does.
 	Reread  bool
 	Message string
 }
