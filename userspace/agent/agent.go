@@ -46,6 +46,8 @@ type Meter interface {
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
 	Delay(d time.Duration)
+	// Kernel takes the kernel side's counters, once a tick.
+	Kernel(s flow.Stats)
 }
 
 // Config is what an Agent needs.
@@ -217,6 +219,7 @@ func (a *Agent) tick(now time.Duration) error {
 	if err != nil {
 		return err
 	}
+	a.meter.Kernel(stats)
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {
 			return err

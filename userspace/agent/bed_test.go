@@ -189,6 +189,7 @@ type gauges struct {
 	lost     map[string]uint64
 	events   map[string]uint64
 	delays   []time.Duration
+	kernel   flow.Stats
 }
 
 func newGauges(t *testing.T) *gauges {
@@ -224,6 +225,12 @@ func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d
 	if d < 0 {
 		g.t.Errorf("%v lasted %v", k, d)
 	}
+}
+
+func (g *gauges) Kernel(s flow.Stats) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kernel = s
 }
 
 func (g *gauges) Lost(stage string, n uint64) {

@@ -56,6 +56,9 @@ func TestLosses(t *testing.T) {
 				if b.meter.lost[tt.where] != 5 {
 					t.Errorf("%d in the metrics", b.meter.lost[tt.where])
 				}
+				if b.meter.kernel.Losses == (flow.Losses{}) {
+					t.Error("the metrics do not get the kernel's counters")
+				}
 				b.pass(time.Minute)
 				if losses := b.out.takeLosses(); len(losses) != 0 {
 					t.Errorf("said again: %+v", losses)

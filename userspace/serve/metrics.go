@@ -28,6 +28,7 @@ type Metrics struct {
 	events   *prometheus.CounterVec
 	delay    prometheus.Histogram
 	sinks    *sinkCollector
+	kernel   kernelStats
 }
 
 // Build is what identifies the program.
@@ -59,7 +60,7 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 		sinks: newSinkCollector(),
 	}
 	m.registry.MustRegister(
-		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks,
+		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks, &m.kernel,
 		buildInfo(build),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
