@@ -152,11 +152,12 @@ type Relation uint8
 
 // The relations of a process to a socket.
 const (
-	RelationNone      Relation = iota
-	RelationHolder             // has a descriptor of it now
-	RelationCloser             // had it last: closed or shut it down
-	RelationConnector          // called connect; nobody holds it now
-	RelationListener           // listens where the unaccepted connection waits
+	RelationNone       Relation = iota
+	RelationHolder              // has a descriptor of it now
+	RelationCloser              // had it last: closed or shut it down
+	RelationConnector           // called connect; nobody holds it now
+	RelationListener            // listens where the unaccepted connection waits
+	RelationLastHolder          // had it last; the socket is open, but no process that is seen holds it
 	RelationCount
 )
 
@@ -166,6 +167,8 @@ var relationNames = [RelationCount]string{
 	RelationCloser:    "closer",
 	RelationConnector: "connector",
 	RelationListener:  "listener",
+
+	RelationLastHolder: "last_holder",
 }
 
 func (r Relation) String() string { return relationNames[r] }

@@ -4,6 +4,7 @@ package table
 import (
 	"cmp"
 	"strconv"
+	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
@@ -140,6 +141,9 @@ func (g *grid) addNumber(col int, n uint64, known bool) {
 	g.endCell(col)
 }
 
+// anyMoment is shorter than reading takes.
+const anyMoment = 100 * time.Millisecond
+
 // appendEnds says when the kernel ends the socket by itself.
 func appendEnds(dst []byte, g finding.GivesUp) []byte {
 	switch {
@@ -147,6 +151,8 @@ func appendEnds(dst []byte, g finding.GivesUp) []byte {
 		return append(dst, unknown)
 	case g.Never:
 		return append(dst, "never"...)
+	case g.In < anyMoment:
+		return append(dst, "now"...)
 	}
-	return readable.AppendAge(dst, max(g.In, 0))
+	return readable.AppendAge(dst, g.In)
 }
