@@ -80,6 +80,12 @@ func (m *roff) command(c *command) {
 			m.line(".TP\n.B %s\n%s", roffText(f.label()), roffText(f.text()))
 		}
 	}
+	if len(c.legend) > 0 {
+		m.line(".PP\n%s:", legendHeading)
+		for _, l := range c.legend {
+			m.line(".TP\n.B %s\n%s", roffText(l.word), roffText(l.meaning))
+		}
+	}
 	m.line(".PP\nExamples:")
 	for _, e := range c.examples {
 		m.line(".TP\n.B %s\n%s", roffText(e.line), roffText(e.does))

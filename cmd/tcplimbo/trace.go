@@ -55,6 +55,7 @@ func (w *world) traceCommand() *command {
 			{name: "retransmits-only", group: "Filters", usage: "retransmissions and no transitions"},
 			{name: "no-retransmits", group: "Filters", usage: "transitions and no retransmissions"},
 		},
+		legend: traceLegend,
 		examples: []example{
 			{"sudo tcplimbo trace", "everything"},
 			{"sudo tcplimbo trace --new-state close_wait --local-port 443", "peers that close first"},
@@ -63,6 +64,17 @@ func (w *world) traceCommand() *command {
 		},
 		run: w.trace,
 	}
+}
+
+// traceLegend explains the columns; a test compares it with their heads.
+var traceLegend = []legendEntry{
+	{"SKADDR", "the socket's address in the kernel: the same in all lines of one life"},
+	{"C-PID, C-COMM", "who made the transition, where the kernel was in its context (connect, close); - else"},
+	{"IP", "4 or 6, with -6 only"},
+	{"LADDR, LPORT", "the local end"},
+	{"RADDR, RPORT", "the peer"},
+	{"OLDSTATE, NEWSTATE", "the states; RETRANS(n) is a retransmission, the n-th timeout in a row"},
+	{"MS", "milliseconds in the old state; - where its beginning was not seen"},
 }
 
 func (w *world) trace(c *cli.Context) error {

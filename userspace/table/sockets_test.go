@@ -3,6 +3,7 @@ package table
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -140,6 +141,21 @@ func checkTable(t *testing.T, rows []finding.Finding, width int) {
 		}
 		if p.Known() && !strings.Contains(out, fmt.Sprintf("[%d]", p.PID)) {
 			t.Fatalf("width %d: pid %d is missing in\n%s", width, p.PID, out)
+		}
+	}
+}
+
+// TestWhatGoesFirst: what ss shows too gives way to when the socket ends, and
+// state, age, process and reason are always there.
+func TestWhatGoesFirst(t *testing.T) {
+	for width := range 200 {
+		head, _, _ := strings.Cut(string(AppendSockets(nil, ipv4Rows(), Options{Width: width})), "\n")
+		has := func(name string) bool { return slices.Contains(strings.Fields(head), name) }
+		if !has("STATE") || !has("AGE") || !has("PROCESS") || !has("WHY") {
+			t.Errorf("width %d: %s", width, head)
+		}
+		if (has("RETR") && !has("SEND-Q")) || (has("SEND-Q") && !has("ENDS")) {
+			t.Errorf("width %d drops the wrong column: %s", width, head)
 		}
 	}
 }
