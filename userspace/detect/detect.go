@@ -239,7 +239,7 @@ func (d *Detector) move(ent *entry, state flow.State, since time.Duration, outco
 	}
 	d.resolve(ent, outcome, now)
 	ent.kind, ent.state, ent.sock.State = finding.KindOf(state), state, state
-	ent.since, ent.exact = since, true
+	ent.since, ent.exact, ent.due = since, true, 0
 	d.plan(ent, now)
 }
 

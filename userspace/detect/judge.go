@@ -47,10 +47,11 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 		return
 	}
 	if wait := d.notYet(ent, s, now, threshold); wait > 0 {
-		d.schedule(ent, now+wait)
+		ent.due = now + wait
+		d.schedule(ent, ent.due)
 		return
 	}
-	reason := Reason(ent.kind, s, now-ent.since, threshold)
+	reason := ent.steady(Reason(ent.kind, s, now-ent.since, threshold), s, threshold)
 	switch {
 	case ent.flag == nil:
 		d.open(ent, reason, now, threshold)
@@ -122,7 +123,7 @@ func (d *Detector) open(ent *entry, reason finding.Reason, now, threshold time.D
 	}
 	d.flagged++
 	v := d.verdict(ent, finding.Open, now)
-	v.Due = max(ent.since+threshold, 0)
+	v.Due = max(ent.since+threshold, ent.due)
 }
 
 // elsewhere handles a socket that is not where it was. Its event is waited for
