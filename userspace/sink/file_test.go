@@ -1,8 +1,8 @@
 package sink
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
