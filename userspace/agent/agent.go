@@ -88,7 +88,13 @@ type Agent struct {
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
+	spoken  int // of pending
 	found   []*flow.Sock
+	// readAt is when the reading began that is put into words, confirmed and
+	// wall when it was done.
+	readAt, confirmed time.Duration
+	wall              time.Time
+
 	record  finding.Finding
 	open    map[string]opened
 	onEvent func(*flow.Event)

@@ -147,9 +147,18 @@ type recorder struct {
 	mu       sync.Mutex
 	findings []finding.Finding
 	losses   []finding.Loss
+	// during runs once, while a finding is written.
+	during func()
 }
 
 func (r *recorder) Finding(f *finding.Finding) {
+	r.mu.Lock()
+	during := r.during
+	r.during = nil
+	r.mu.Unlock()
+	if during != nil {
+		during()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept := *f
@@ -161,6 +170,12 @@ func (r *recorder) Loss(l *finding.Loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.losses = append(r.losses, *l)
+}
+
+func (r *recorder) stop(during func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.during = during
 }
 
 func (r *recorder) take() []finding.Finding {
