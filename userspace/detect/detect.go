@@ -121,7 +121,7 @@ func (d *Detector) Event(e *flow.Event) {
 			return // about the socket that had the address before
 		}
 		// The address serves another socket; the end of the first was lost.
-		d.end(ent, finding.OutcomeUnknown, e.Time)
+		d.end(ent, goneOutcome(ent, e.Time), e.Time)
 		ent = nil
 	}
 	switch e.Kind {

@@ -167,7 +167,7 @@ func (d *Detector) Found(s *flow.Sock, opener flow.Task, since, now time.Duratio
 	}
 	ent := d.entries[s.Addr]
 	if ent != nil && !sameLife(ent.sock.ID, s.ID) {
-		d.end(ent, finding.OutcomeUnknown, now)
+		d.end(ent, goneOutcome(ent, now), now)
 		ent = nil
 	}
 	if ent != nil {
