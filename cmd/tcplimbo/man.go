@@ -51,7 +51,7 @@ func manual(commands []*command) string {
 	m.section("PRIVILEGES", manPrivileges)
 	m.section("ENVIRONMENT", "Each flag of run can be given as TCPLIMBO_NAME, with underscores for dashes: TCPLIMBO_CLOSE_WAIT=10s. "+
 		"NO_COLOR turns colours off.")
-	m.section("SIGNALS", "SIGINT and SIGTERM end run and trace in order, with exit code 0. SIGUSR1 makes run reopen its log file.")
+	m.section("SIGNALS", "SIGINT and SIGTERM end run and trace in order, with exit code 0. SIGUSR1 makes run reopen its log file. run ignores SIGHUP and says so: the configuration is read at its start only.")
 	m.section("EXIT STATUS", strings.TrimPrefix(exitCodes, "Exit codes: "))
 	m.section("SEE ALSO", "ss(8), tcp(7), capabilities(7)")
 	return m.String()

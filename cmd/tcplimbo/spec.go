@@ -21,7 +21,7 @@ type command struct {
 	// legend explains what the command prints, word by word.
 	legend   []legendEntry
 	examples []example
-	hidden    bool
+	hidden   bool
 	// raw hands all arguments to run without looking for flags.
 	raw bool
 	run func(*cli.Context) error
