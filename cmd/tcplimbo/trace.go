@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -17,6 +18,7 @@ import (
 type traceInput struct {
 	Stdout   io.Writer
 	Terminal terminal
+	Log      zerolog.Logger
 	JSON     bool
 
 	// State is the left or the entered state; all three must fit.
@@ -90,6 +92,7 @@ func (w *world) trace(c *cli.Context) error {
 		return err
 	}
 	in.Stdout, in.Terminal = c.App.Writer, w.stdoutTerminal
+	in.Log = newLogger(w.stderr, w.stderrTerminal)
 	ctx, stop := untilSignal(c.Context, limit)
 	defer stop()
 	return ended(ctx, w.traceSockets(ctx, in))
