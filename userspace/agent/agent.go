@@ -61,6 +61,9 @@ type Config struct {
 	// BootTime is the clock of events and ages, Now the wall clock.
 	BootTime func() time.Duration
 	Now      func() time.Time
+	// CPUTime is what the process has used of all CPUs. Walks are spaced by
+	// what they cost, and on a busy host they take longer than that.
+	CPUTime func() time.Duration
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
 }

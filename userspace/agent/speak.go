@@ -124,13 +124,12 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if len(a.queries) == 0 {
 		return nil
 	}
-	before := a.cfg.BootTime()
+	cost := a.meterCost()
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
-	after := a.cfg.BootTime()
-	a.holderCost = believed(after-before, a.holderCost)
-	a.quiet = after + holderShare*a.holderCost
+	a.holderCost = believed(cost(), a.holderCost)
+	a.quiet = a.cfg.BootTime() + holderShare*a.holderCost
 	for _, v := range a.pending {
 		a.again = append(a.again, &flow.Sock{ID: v.Sock.ID})
 	}
