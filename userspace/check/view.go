@@ -51,11 +51,11 @@ func (h Host) showsGlobalNetSysctls() bool {
 	return err == nil
 }
 
-// connectionTables warns of namespaces that are not walked: since 6.1 one that is
+// connectionTable warns of namespaces that are not walked: since 6.1 one that is
 // made from here gets a table of its own if this is not 0 (net/ipv4/tcp_ipv4.c,
 // tcp_set_hashinfo).
-func (h Host) connectionTables() Result {
-	const name = "connection_tables"
+func (h Host) connectionTable() Result {
+	const name = "connection_table"
 	entries, err := h.read("proc/sys/net/ipv4/tcp_child_ehash_entries")
 	if err != nil || entries == "0" {
 		return ok(name, "one for all network namespaces")

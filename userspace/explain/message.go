@@ -160,8 +160,10 @@ func outstanding(s *flow.Sock) string {
 		return "the FIN unacknowledged"
 	case s.Unsent() > 0:
 		return bytesOf(s.Unsent()) + " and the FIN unsent"
+	case s.WriteSeq != s.SndNxt:
+		return "the FIN unsent"
 	}
-	return "the FIN unsent"
+	return "nothing outstanding"
 }
 
 func listener(o *finding.Owner) string {

@@ -255,6 +255,7 @@ func TestOutstanding(t *testing.T) {
 		{100, 150, 201, "50 bytes unacknowledged"},
 		{100, 100, 201, "100 bytes and the FIN unsent"},
 		{100, 100, 101, "the FIN unsent"},
+		{100, 100, 100, "nothing outstanding"},
 	} {
 		s := flow.Sock{State: flow.StateFinWait1, SndUna: tt.una, SndNxt: tt.nxt, WriteSeq: tt.write}
 		if got := outstanding(&s); got != tt.want {
