@@ -153,7 +153,9 @@ func (a *Agent) confirm() error {
 		if v.Sock.Gone {
 			continue
 		}
-		if s.Gone || finding.KindOf(s.State) != v.Kind {
+		// Closed by its program meanwhile: reason and holder are others now.
+		closed := s.HasSocket != v.Sock.HasSocket
+		if s.Gone || closed || finding.KindOf(s.State) != v.Kind {
 			a.detector.Withdraw(v, now)
 			v.Sock.Gone = true
 			continue
