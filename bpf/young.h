@@ -92,7 +92,7 @@ static __always_inline int promote_timewait(__u64 addr, const struct young_slot 
 		return LOOK_DONE;
 	task_of_slot(&p.task, s, t->uid);
 	p.cookie = BPF_CORE_READ((struct sock_common *)addr, skc_cookie.counter);
-	if (p.cookie != s->cookie)
+	if (s->cookie && p.cookie != s->cookie)
 		return LOOK_DONE;
 	p.since_ns = timewait_since(addr, entered_ns(s));
 	/* It makes no transitions: the old generation could not let go of it. */
