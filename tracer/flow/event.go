@@ -74,4 +74,8 @@ type Stats struct {
 	YoungOverrun uint64 // slots looked at early because their ring came round
 	Nested       uint64 // transitions inside a transition
 	Tracked      uint64 // sockets in the old generation now
+	// Hidden counts transitions that the kernel did not show while the second
+	// program was not attached. Among them may be entries into CLOSE_WAIT, which
+	// a walk finds; no record is lost with them.
+	Hidden uint64
 }

@@ -23,12 +23,13 @@ var (
 	kernelStale      = kernelDesc("stale_entries_total", "Entries of the old generation found to belong to a socket that is gone.")
 	kernelEarly      = kernelDesc("early_looks_total", "Young slots looked at before their time because their ring came round; connections pay for it.")
 	kernelNested     = kernelDesc("nested_transitions_total", "State changes inside another one, seen by the second program only.")
+	kernelHidden     = kernelDesc("hidden_transitions_total", "State changes inside another one that no program was attached for; a walk follows.")
 	kernelTracked    = kernelDesc("tracked_sockets", "Sockets in the old generation now; --max-promoted bounds it.")
 )
 
 // Describe implements prometheus.Collector.
 func (k *kernelStats) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{kernelPromotions, kernelStale, kernelEarly, kernelNested, kernelTracked} {
+	for _, d := range []*prometheus.Desc{kernelPromotions, kernelStale, kernelEarly, kernelNested, kernelHidden, kernelTracked} {
 		out <- d
 	}
 }
@@ -46,5 +47,6 @@ func (k *kernelStats) Collect(out chan<- prometheus.Metric) {
 	emit(kernelStale, prometheus.CounterValue, s.Stale)
 	emit(kernelEarly, prometheus.CounterValue, s.YoungOverrun)
 	emit(kernelNested, prometheus.CounterValue, s.Nested)
+	emit(kernelHidden, prometheus.CounterValue, s.Hidden)
 	emit(kernelTracked, prometheus.GaugeValue, s.Tracked)
 }

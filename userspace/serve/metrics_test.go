@@ -72,11 +72,14 @@ tcplimbo_sockets{kind="fin_wait2_dangling",reason="orphaned"} 1
 
 func TestKernelCounters(t *testing.T) {
 	m := newTestMetrics()
-	text := func(promotions, stale, early, nested, tracked int) string {
+	text := func(promotions, stale, early, nested, hidden, tracked int) string {
 		return fmt.Sprintf(`
 # HELP tcplimbo_kernel_early_looks_total Young slots looked at before their time because their ring came round; connections pay for it.
 # TYPE tcplimbo_kernel_early_looks_total counter
 tcplimbo_kernel_early_looks_total %d
+# HELP tcplimbo_kernel_hidden_transitions_total State changes inside another one that no program was attached for; a walk follows.
+# TYPE tcplimbo_kernel_hidden_transitions_total counter
+tcplimbo_kernel_hidden_transitions_total %d
 # HELP tcplimbo_kernel_nested_transitions_total State changes inside another one, seen by the second program only.
 # TYPE tcplimbo_kernel_nested_transitions_total counter
 tcplimbo_kernel_nested_transitions_total %d
@@ -89,15 +92,15 @@ tcplimbo_kernel_stale_entries_total %d
 # HELP tcplimbo_kernel_tracked_sockets Sockets in the old generation now; --max-promoted bounds it.
 # TYPE tcplimbo_kernel_tracked_sockets gauge
 tcplimbo_kernel_tracked_sockets %d
-`, early, nested, promotions, stale, tracked)
+`, early, hidden, nested, promotions, stale, tracked)
 	}
 	names := []string{
-		"tcplimbo_kernel_early_looks_total", "tcplimbo_kernel_nested_transitions_total",
+		"tcplimbo_kernel_early_looks_total", "tcplimbo_kernel_hidden_transitions_total", "tcplimbo_kernel_nested_transitions_total",
 		"tcplimbo_kernel_promotions_total", "tcplimbo_kernel_stale_entries_total", "tcplimbo_kernel_tracked_sockets",
 	}
-	want(t, m, text(0, 0, 0, 0, 0), names...)
-	m.Kernel(flow.Stats{Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Tracked: 5})
-	want(t, m, text(1, 2, 3, 4, 5), names...)
+	want(t, m, text(0, 0, 0, 0, 0, 0), names...)
+	m.Kernel(flow.Stats{Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Hidden: 5, Tracked: 6})
+	want(t, m, text(1, 2, 3, 4, 5, 6), names...)
 }
 
 func TestTotals(t *testing.T) {
