@@ -155,6 +155,24 @@ func TestAgeCatchesUp(t *testing.T) {
 	}
 }
 
+// A slot that was looked at may be given back at the same moment: the tail is
+// ahead then, and what comes next is looked at nevertheless.
+func TestAgeAfterGivingBack(t *testing.T) {
+	f := newForge(t).in(t)
+	_, s := f.recorded(makeCloseWait, ipv4, flow.StateCloseWait)
+	f.write()
+	f.cpu(0, func(y *limboYoungCpu) { y.Head, y.Tail = 5, 6 })
+	if events := f.age(); len(events) != 0 || f.tail() != 5 {
+		t.Fatalf("events %+v, tail %d; want none and 5", events, f.tail())
+	}
+	s.Seq = 6
+	f.put(5, s)
+	f.cpu(0, func(y *limboYoungCpu) { y.Head, y.Tail = 6, 5 })
+	if events := f.age(); len(events) != 1 || f.tail() != 6 {
+		t.Errorf("events %+v, tail %d; want one and 6", events, f.tail())
+	}
+}
+
 // Looking twice at a slot, or at two slots of one socket, promotes it once.
 func TestSettleTwice(t *testing.T) {
 	f := newForge(t).in(t)
