@@ -114,7 +114,7 @@ func (t *traceWriter) begin() error {
 		return nil
 	}
 	_, err := t.out.Write(t.table.AppendHeader(nil))
-	return writing(err)
+	return err
 }
 
 // step waits for events until the deadline and writes what came.
@@ -169,7 +169,7 @@ func (t *traceWriter) flush() {
 
 func (t *traceWriter) write(p []byte) {
 	n, err := t.out.Write(p)
-	t.failed = writing(err)
+	t.failed = err
 	t.leftOut += uint64(bytes.Count(p[n:], []byte{'\n'}))
 }
 
@@ -207,7 +207,7 @@ func (t *traceWriter) sayLost() error {
 		line = t.json.AppendLoss(nil, &l)
 	}
 	if _, err = t.out.Write(line); err != nil {
-		t.failed = writing(err)
+		t.failed = err
 		return t.failed
 	}
 	t.lost += n
