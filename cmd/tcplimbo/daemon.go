@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
@@ -63,12 +65,22 @@ func agentConfig(in *agentInput) agent.Config {
 		ProcRoot: procRoot,
 		BootTime: tracer.BootTime,
 		Now:      time.Now,
+		CPUTime:  cpuTime,
 		Ready:    in.Ready,
 	}
 	for k := range finding.KindCount {
 		cfg.Threshold[k] = in.Config.Threshold(k)
 	}
 	return cfg
+}
+
+// cpuTime is what this process has used of all CPUs.
+func cpuTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		return 0 // cannot be: the clock and the address are right
+	}
+	return time.Duration(ts.Nano())
 }
 
 const procRoot = "/proc"

@@ -48,6 +48,8 @@ type Meter interface {
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
 	Delay(d time.Duration)
+	// Kernel takes the kernel side's counters, once a tick.
+	Kernel(s flow.Stats)
 }
 
 // Config is what an Agent needs.
@@ -61,6 +63,9 @@ type Config struct {
 	// BootTime is the clock of events and ages, Now the wall clock.
 	BootTime func() time.Duration
 	Now      func() time.Time
+	// CPUTime is what the process has used of all CPUs. Walks are spaced by
+	// what they cost, and on a busy host they take longer than that.
+	CPUTime func() time.Duration
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
 }
@@ -88,7 +93,13 @@ type Agent struct {
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
+	spoken  int // of pending
 	found   []*flow.Sock
+	// readAt is when the reading began that is put into words, confirmed and
+	// wall when it was done.
+	readAt, confirmed time.Duration
+	wall              time.Time
+
 	record  finding.Finding
 	open    map[string]opened
 	onEvent func(*flow.Event)
@@ -236,6 +247,7 @@ func (a *Agent) tick(now time.Duration) error {
 	if err != nil {
 		return err
 	}
+	a.meter.Kernel(stats)
 	a.survey.note(stats.Hidden)
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {

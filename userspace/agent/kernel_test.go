@@ -82,7 +82,13 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 		return err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer func() {
+		after := k.after
+		k.mu.Unlock()
+		if after != nil && len(socks) > 0 {
+			after()
+		}
+	}()
 	for _, s := range socks {
 		is, ok := k.socks[s.Addr]
 		if !ok || (s.Cookie != 0 && is.Cookie != s.Cookie) {

@@ -121,7 +121,7 @@ func (d *Detector) Event(e *flow.Event) {
 			return // about the socket that had the address before
 		}
 		// The address serves another socket; the end of the first was lost.
-		d.end(ent, finding.OutcomeUnknown, e.Time)
+		d.end(ent, goneOutcome(ent, e.Time), e.Time)
 		ent = nil
 	}
 	switch e.Kind {
@@ -131,10 +131,6 @@ func (d *Detector) Event(e *flow.Event) {
 		d.transition(ent, e)
 	case flow.EventRetransmit, flow.EventNone, flow.EventKindCount:
 	}
-}
-
-func sameLife(a, b flow.ID) bool {
-	return a.Cookie == 0 || b.Cookie == 0 || a.Cookie == b.Cookie
 }
 
 // watched reports whether a socket in this state is, or leads to, a finding.
@@ -239,7 +235,7 @@ func (d *Detector) move(ent *entry, state flow.State, since time.Duration, outco
 	}
 	d.resolve(ent, outcome, now)
 	ent.kind, ent.state, ent.sock.State = finding.KindOf(state), state, state
-	ent.since, ent.exact = since, true
+	ent.since, ent.exact, ent.due = since, true, 0
 	d.plan(ent, now)
 }
 

@@ -28,6 +28,7 @@ type Metrics struct {
 	events   *prometheus.CounterVec
 	delay    prometheus.Histogram
 	sinks    *sinkCollector
+	kernel   kernelStats
 }
 
 // Build is what identifies the program.
@@ -42,7 +43,7 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 		kinds:    kinds,
 		findings: counter("findings_total", "Findings opened, by the reason they opened with.", "kind", "reason"),
 		resolved: counter("findings_resolved_total", "Findings resolved, by how they ended.", "kind", "outcome"),
-		lost:     counter("lost_records_total", "Kernel records lost; each loss causes a re-read of the state.", "stage"),
+		lost:     counter("lost_records_total", "Kernel records lost, by where; what was lost is read from the sockets instead.", "stage"),
 		events:   counter("events_total", "Records read from the kernel.", "type"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tcplimbo_finding_duration_seconds",
@@ -59,7 +60,7 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 		sinks: newSinkCollector(),
 	}
 	m.registry.MustRegister(
-		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks,
+		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks, &m.kernel,
 		buildInfo(build),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
