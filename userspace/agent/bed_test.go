@@ -248,6 +248,12 @@ func (g *gauges) Kernel(s flow.Stats) {
 	g.kernel = s
 }
 
+func (g *gauges) counters() flow.Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.kernel
+}
+
 func (g *gauges) Lost(stage string, n uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -56,7 +56,7 @@ func TestLosses(t *testing.T) {
 				if b.meter.lost[tt.where] != 5 {
 					t.Errorf("%d in the metrics", b.meter.lost[tt.where])
 				}
-				if b.meter.kernel.Losses == (flow.Losses{}) {
+				if b.meter.counters().Losses == (flow.Losses{}) {
 					t.Error("the metrics do not get the kernel's counters")
 				}
 				b.pass(time.Minute)

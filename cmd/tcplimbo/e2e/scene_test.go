@@ -93,12 +93,14 @@ func (s *scene) child(o workload.ChildOptions) *workload.Child {
 // mine says whether a record speaks of this test's sockets.
 func (s *scene) mine(r *record) bool {
 	tp := r.tuple()
-	if s.pids[r.pid()] || s.netns[tp.NetNS] {
+	if s.pids[r.pid()] {
 		return true
 	}
-	// In the host's namespace the ports tell, unless the socket is older than
-	// this test and had the port before.
-	return (s.ports[tp.Local.Port()] || s.ports[tp.Peer.Port()]) && r.time("tcplimbo.finding.since").After(s.start)
+	// In the host's namespace the ports tell, in others the namespace's number.
+	// A socket that is older than this test had the port before, or is in a
+	// namespace that was removed and whose number ours has now.
+	ours := s.netns[tp.NetNS] || s.ports[tp.Local.Port()] || s.ports[tp.Peer.Port()]
+	return ours && r.time("tcplimbo.finding.since").After(s.start)
 }
 
 // byTuple sorts the findings of one status.
