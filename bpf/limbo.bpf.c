@@ -18,6 +18,7 @@
 #include "young.h"
 #include "transition.h"
 #include "nested.h"
+#include "stall.h"
 #include "walk.h"
 #include "holders.h"
 
@@ -27,6 +28,7 @@
 #define AGE_MORE 1
 #define AGE_PROMOTED 2
 #define WALK_RUN 256
+#define WALK_VISITS 4096
 
 static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
 {
@@ -77,6 +79,8 @@ int BPF_PROG(limbo_retransmit, struct sock *sk)
 		trace(sk, EVENT_RETRANSMIT, sk->__sk_common.skc_state, sk->__sk_common.skc_state);
 	else
 		retransmitted(sk);
+	if (watch_established)
+		suspect(sk);
 	return 0;
 }
 
@@ -137,7 +141,7 @@ int limbo_walk(struct bpf_raw_tracepoint_args *ctx)
 		__u32 done = walk_block(bucket);
 
 		bucket += done;
-		if (done != BLOCK)
+		if (done != BLOCK || walk.visited >= WALK_VISITS)
 			break;
 	}
 	walk.next = bucket;

@@ -74,4 +74,7 @@ type Stats struct {
 	YoungOverrun uint64 // slots looked at early because their ring came round
 	Nested       uint64 // transitions inside a transition
 	Tracked      uint64 // sockets in the old generation now
+	// StallUnsaid counts retransmitting ESTABLISHED sockets that were left to
+	// the next walk, because events were filling the ring buffer.
+	StallUnsaid uint64
 }

@@ -1,11 +1,21 @@
 package flow
 
+import "time"
+
 // WalkStates are what a walk over all connections looks for.
 type WalkStates struct {
 	States StateSet
 	// TimeWait includes minisockets in TIME_WAIT proper; those that stand in
 	// FIN_WAIT2 are part of that state.
 	TimeWait bool
+	// Waiting leaves out ESTABLISHED sockets where nothing waits to be
+	// acknowledged, sent, read or accepted, and those that got an ACK within
+	// Quiet and show no other sign of trouble.
+	Waiting bool
+	Quiet   time.Duration
+	// Idle, if not 0, takes those too that have no keepalive and were idle for
+	// this long.
+	Idle time.Duration
 }
 
 // Wanted says whose holders a walk over all descriptors looks for.
