@@ -32,6 +32,7 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 	defer func() { err = errors.Join(err, out.close()) }()
 	kernel, err := attach(tracer.Options{
 		Watch:       agent.States(cfg.Threshold),
+		Established: cfg.Threshold[finding.EstablishedStalled] > 0,
 		RingBytes:   uint32(in.Config.RingBytes),
 		MaxPromoted: uint32(in.Config.MaxPromoted),
 		YoungSlots:  uint32(in.Config.YoungSlots),

@@ -26,6 +26,9 @@ type Kernel interface {
 	Events(fn func(*flow.Event)) error
 	Read(socks []*flow.Sock, track bool) error
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
+	// WalkSome does a part of a walk and reports whether it was the last; Walk
+	// makes it begin anew.
+	WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (done bool, err error)
 	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)
@@ -73,7 +76,6 @@ type Agent struct {
 
 	detector *detect.Detector
 	owners   *owner.Resolver
-	states   flow.StateSet
 	started  time.Duration
 
 	losses  losses
@@ -86,7 +88,9 @@ type Agent struct {
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
+	stuck   []*flow.Sock
 	found   []*flow.Sock
+	want    flow.WalkStates
 	record  finding.Finding
 	open    map[string]opened
 	onEvent func(*flow.Event)
@@ -98,7 +102,8 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
-		states: States(cfg.Threshold),
+		want:   walkStates(cfg.Threshold),
+		survey: survey{every: surveyPace(cfg.Threshold)},
 		open:   make(map[string]opened),
 	}
 	a.detector = detect.New(detect.Config{
@@ -166,6 +171,9 @@ func (a *Agent) sleep() time.Duration {
 	if due, ok := a.detector.Next(); ok {
 		wake = min(wake, max(due, now, a.quiet)+wakeStep)
 	}
+	if a.survey.walking {
+		wake = min(wake, now+slicePause)
+	}
 	return max(0, wake-now)
 }
 
@@ -199,7 +207,10 @@ func (a *Agent) step(now time.Duration) error {
 	if err := a.judge(); err != nil {
 		return err
 	}
-	return a.speak()
+	if err := a.speak(); err != nil {
+		return err
+	}
+	return a.surveySlice()
 }
 
 // tick is what happens at a steady pace: ageing, and looking for losses.
@@ -217,10 +228,13 @@ func (a *Agent) tick(now time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if a.losses.note(stats.Losses) || a.survey.due(now) {
+	switch {
+	case a.losses.note(stats.Losses):
 		if err := a.resync(now); err != nil {
 			return err
 		}
+	case a.survey.due(now):
+		a.survey.begin(now)
 	}
 	a.sayLosses(now, false)
 	return nil

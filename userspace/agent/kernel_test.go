@@ -90,7 +90,7 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 			continue
 		}
 		*s = k.reading(is)
-		if _, known := k.old[s.Addr]; track && !known && k.watch.Has(s.State) {
+		if _, known := k.old[s.Addr]; track && !known && (k.watch.Has(s.State) || s.State == flow.StateEstablished) {
 			if k.oldMax > 0 && len(k.old) >= k.oldMax {
 				s.Untracked = true
 				continue
@@ -101,15 +101,24 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 	return nil
 }
 
+// waits is what the kernel's walk lets through of ESTABLISHED sockets.
+func waits(s *flow.Sock) bool {
+	return s.WriteSeq != s.SndUna || s.RcvNxt != s.CopiedSeq || !s.HasSocket
+}
+
 // Walk implements Kernel.
 func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
-	if err := k.call("Walk"); err != nil {
+	return k.walk("Walk", want, fn)
+}
+
+func (k *fakeKernel) walk(name string, want flow.WalkStates, fn func(*flow.Sock)) error {
+	if err := k.call(name); err != nil {
 		return err
 	}
 	k.mu.Lock()
 	var found []flow.Sock
 	for _, s := range k.socks {
-		if want.States.Has(s.State) {
+		if want.States.Has(s.State) && (s.State != flow.StateEstablished || !want.Waiting || waits(&s)) {
 			found = append(found, k.reading(s))
 		}
 	}
@@ -119,6 +128,11 @@ func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 		found[i] = flow.Sock{}
 	}
 	return nil
+}
+
+// WalkSome implements Kernel: one step is a whole walk.
+func (k *fakeKernel) WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (bool, error) {
+	return true, k.walk("WalkSome", want, fn)
 }
 
 // Recall implements Kernel.

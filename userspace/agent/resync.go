@@ -9,11 +9,6 @@ import (
 )
 
 const (
-	// surveyEvery is how often the state of the kernel is read even though
-	// nothing was lost, as far as anybody knows.
-	surveyEvery = 30 * time.Second
-	// surveyShare is the part of one core that surveys may take: 1/400.
-	surveyShare = 400
 	// rereadShare is the part of one core that reading again after losses may
 	// take: 1/20. A flood of losses is answered as often as that allows.
 	rereadShare = 20
@@ -28,20 +23,6 @@ const (
 // believed returns what a walk cost, given that it took so long and that the
 // last one cost so much.
 func believed(took, last time.Duration) time.Duration { return min(took, max(doubtful, 4*last)) }
-
-// survey paces the walks over all connections by what they cost.
-type survey struct {
-	next time.Duration
-	cost time.Duration
-	last time.Duration
-}
-
-func (s *survey) due(now time.Duration) bool { return now >= s.next }
-
-func (s *survey) done(now, cost time.Duration) {
-	s.cost, s.last = believed(cost, s.cost), now
-	s.next = now + max(surveyEvery, surveyShare*s.cost)
-}
 
 // losses compares the kernel's counters and collects what has not been said.
 type losses struct {
@@ -107,6 +88,7 @@ func (a *Agent) resync(now time.Duration) error {
 		return nil
 	}
 	begin := a.cfg.BootTime()
+	a.survey.walking = false // it begins anew
 	if err := a.walk(); err != nil {
 		return err
 	}
@@ -120,19 +102,31 @@ func (a *Agent) resync(now time.Duration) error {
 
 func (a *Agent) walk() error {
 	a.found = a.found[:0]
-	err := a.kernel.Walk(flow.WalkStates{States: a.states}, func(s *flow.Sock) {
-		opener, since, _ := a.kernel.Recall(s.Key)
-		if a.detector.Found(s, opener, since, a.cfg.BootTime()) {
-			a.found = append(a.found, &flow.Sock{ID: s.ID})
-		}
-	})
-	if err != nil {
+	if err := a.kernel.Walk(a.want, a.met); err != nil {
 		return fmt.Errorf("walking connections: %w", err)
 	}
-	if err := a.kernel.Read(a.found, true); err != nil {
+	return a.track(a.found)
+}
+
+// met takes a socket that a walk came across.
+func (a *Agent) met(s *flow.Sock) {
+	now := a.cfg.BootTime()
+	if s.State == flow.StateEstablished {
+		a.detector.Stalls(s, now)
+		return
+	}
+	opener, since, _ := a.kernel.Recall(s.Key)
+	if a.detector.Found(s, opener, since, now) {
+		a.found = append(a.found, &flow.Sock{ID: s.ID})
+	}
+}
+
+// track makes the kernel side send the events of sockets.
+func (a *Agent) track(socks []*flow.Sock) error {
+	if err := a.kernel.Read(socks, true); err != nil {
 		return fmt.Errorf("tracking sockets: %w", err)
 	}
-	for _, s := range a.found {
+	for _, s := range socks {
 		if !s.Gone && !s.Untracked {
 			a.detector.Tracked(s.ID)
 		}

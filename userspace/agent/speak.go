@@ -116,9 +116,10 @@ func (a *Agent) confirm() error {
 		return fmt.Errorf("reading sockets: %w", err)
 	}
 	now := a.cfg.BootTime()
+	a.stuck = a.stuck[:0]
 	for i, v := range a.pending {
 		s, q := a.again[i], &a.queries[i]
-		if s.Gone || finding.KindOf(s.State) != v.Kind {
+		if s.Gone || finding.KindOf(s.State) != v.Kind || stirs(v, s) {
 			a.detector.Withdraw(v, now)
 			v.Sock.Gone = true
 			continue
@@ -135,8 +136,16 @@ func (a *Agent) confirm() error {
 		}
 		*v.Owner = q.Result
 		a.detector.Keep(v)
+		if v.Kind == finding.EstablishedStalled && v.Status == finding.Open {
+			a.stuck = append(a.stuck, &flow.Sock{ID: v.Sock.ID})
+		}
 	}
-	return nil
+	return a.track(a.stuck)
+}
+
+// stirs: the data of an ESTABLISHED socket has moved since it was judged.
+func stirs(v *detect.Verdict, s *flow.Sock) bool {
+	return v.Kind == finding.EstablishedStalled && detect.Moved(v.Reason, &v.Sock, s)
 }
 
 func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {

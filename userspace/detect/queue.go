@@ -25,6 +25,9 @@ type entry struct {
 	// how may still be on its way.
 	missed bool
 
+	// mark is meant in ESTABLISHED.
+	mark mark
+
 	deadline time.Duration
 	index    int // in the queue
 
