@@ -52,6 +52,27 @@ func pending(s *flow.Sock) bool { return s.WriteSeq != s.SndUna }
 // other, so the second may be ahead.
 func Waiting(s *flow.Sock) bool { return int32(s.RcvNxt-s.CopiedSeq) > 0 }
 
+// Waits reports whether something waits in an ESTABLISHED socket: to be
+// acknowledged, to be sent, to be read or to be accepted.
+func Waits(s *flow.Sock) bool { return pending(s) || Waiting(s) || Unaccepted(s) }
+
+// Stuck tells from two readings alone why an ESTABLISHED socket is stuck and for
+// how long its data has not moved, as far as the second one proves it; ReasonNone
+// if something moved between them.
+func Stuck(before, s *flow.Sock) (finding.Reason, time.Duration) {
+	reason := Blocked(s)
+	switch {
+	case Unaccepted(s):
+		return finding.Unaccepted, queuedFor(s)
+	case reason != finding.ReasonNone && !Moved(reason, before, s) && before.RcvNxt == s.RcvNxt:
+		return reason, Silence(s)
+	case Waiting(s) && !Moved(finding.NotReading, before, s):
+		// The last of what waits came then.
+		return finding.NotReading, max(0, s.LastReceive)
+	}
+	return finding.ReasonNone, 0
+}
+
 // crowded: unread data takes half of the receive buffer or more.
 func crowded(s *flow.Sock) bool {
 	return s.ReceiveBuffer > 0 && s.ReceiveMemory >= s.ReceiveBuffer/2
