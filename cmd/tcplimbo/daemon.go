@@ -59,12 +59,13 @@ func attach(opts tracer.Options) (*tracer.Tracer, error) {
 
 func agentConfig(in *agentInput) agent.Config {
 	cfg := agent.Config{
-		Tick:     in.Config.EffectiveTick(),
-		BootID:   bootID(),
-		ProcRoot: procRoot,
-		BootTime: tracer.BootTime,
-		Now:      time.Now,
-		Ready:    in.Ready,
+		Tick:      in.Config.EffectiveTick(),
+		IdleAudit: in.Config.IdleAudit,
+		BootID:    bootID(),
+		ProcRoot:  procRoot,
+		BootTime:  tracer.BootTime,
+		Now:       time.Now,
+		Ready:     in.Ready,
 	}
 	for k := range finding.KindCount {
 		cfg.Threshold[k] = in.Config.Threshold(k)

@@ -55,6 +55,9 @@ type Meter interface {
 type Config struct {
 	Threshold [finding.KindCount]time.Duration
 	Tick      time.Duration
+	// IdleAudit is after how long without keepalive an idle connection is
+	// listed; 0: never.
+	IdleAudit time.Duration
 	// BootID makes finding ids unique across hosts and boots.
 	BootID string
 	// ProcRoot is where the proc file system is mounted.
@@ -80,6 +83,7 @@ type Agent struct {
 
 	losses  losses
 	survey  survey
+	audit   audit
 	nextAge time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
 	// has just cost much.
@@ -102,8 +106,9 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
-		want:   walkStates(cfg.Threshold),
+		want:   walkStates(cfg.Threshold, cfg.IdleAudit),
 		survey: survey{every: surveyPace(cfg.Threshold)},
+		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 		open:   make(map[string]opened),
 	}
 	a.detector = detect.New(detect.Config{
@@ -234,7 +239,7 @@ func (a *Agent) tick(now time.Duration) error {
 			return err
 		}
 	case a.survey.due(now):
-		a.survey.begin(now)
+		a.beginSurvey(now)
 	}
 	a.sayLosses(now, false)
 	return nil

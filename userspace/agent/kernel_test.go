@@ -118,7 +118,7 @@ func (k *fakeKernel) walk(name string, want flow.WalkStates, fn func(*flow.Sock)
 	k.mu.Lock()
 	var found []flow.Sock
 	for _, s := range k.socks {
-		if want.States.Has(s.State) && (s.State != flow.StateEstablished || !want.Waiting || waits(&s)) {
+		if want.States.Has(s.State) && (s.State != flow.StateEstablished || !want.Waiting || waits(&s) || want.Idle > 0) {
 			found = append(found, k.reading(s))
 		}
 	}
@@ -130,8 +130,12 @@ func (k *fakeKernel) walk(name string, want flow.WalkStates, fn func(*flow.Sock)
 	return nil
 }
 
-// WalkSome implements Kernel: one step is a whole walk.
+// WalkSome implements Kernel: the last of its steps is a whole walk.
 func (k *fakeKernel) WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (bool, error) {
+	if k.step++; k.step < k.steps {
+		return false, k.call("WalkSome")
+	}
+	k.step = 0
 	return true, k.walk("WalkSome", want, fn)
 }
 

@@ -88,7 +88,7 @@ func (a *Agent) resync(now time.Duration) error {
 		return nil
 	}
 	begin := a.cfg.BootTime()
-	a.survey.walking = false // it begins anew
+	a.survey.walking, a.want.Idle = false, 0 // it begins anew
 	if err := a.walk(); err != nil {
 		return err
 	}
@@ -112,6 +112,10 @@ func (a *Agent) walk() error {
 func (a *Agent) met(s *flow.Sock) {
 	now := a.cfg.BootTime()
 	if s.State == flow.StateEstablished {
+		if a.want.Idle > 0 && a.audit.idles(s) {
+			a.audit.take(s)
+			return
+		}
 		a.detector.Stalls(s, now)
 		return
 	}

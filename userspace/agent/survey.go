@@ -58,13 +58,30 @@ func surveyPace(threshold [finding.KindCount]time.Duration) time.Duration {
 }
 
 // walkStates are what walks look for.
-func walkStates(threshold [finding.KindCount]time.Duration) flow.WalkStates {
-	want := flow.WalkStates{States: States(threshold)}
-	if established := threshold[finding.EstablishedStalled]; established > 0 {
+func walkStates(threshold [finding.KindCount]time.Duration, idleAudit time.Duration) flow.WalkStates {
+	want := flow.WalkStates{States: States(threshold), Waiting: true}
+	if established := threshold[finding.EstablishedStalled]; established > 0 || idleAudit > 0 {
 		want.States |= flow.StateEstablished.Bit()
-		want.Waiting, want.Quiet = true, min(established/surveyParts, quietMost)
+		want.Quiet = min(established/surveyParts, quietMost)
 	}
 	return want
+}
+
+func (a *Agent) beginSurvey(now time.Duration) {
+	a.survey.begin(now)
+	a.want.Idle = 0
+	if a.audit.begin(now) {
+		a.want.Idle = a.audit.after
+	}
+}
+
+// endSurvey is what follows a walk that came to its end.
+func (a *Agent) endSurvey() error {
+	if a.want.Idle == 0 {
+		return nil
+	}
+	a.audit.forget()
+	return a.tellIdle()
 }
 
 // surveySlice goes on with a survey for a short time.
@@ -74,7 +91,8 @@ func (a *Agent) surveySlice() error {
 	}
 	a.found = a.found[:0]
 	begin := a.cfg.BootTime()
-	for done := false; !done; {
+	done := false
+	for !done {
 		var err error
 		if done, err = a.kernel.WalkSome(a.want, a.met); err != nil {
 			return fmt.Errorf("walking connections: %w", err)
@@ -90,5 +108,8 @@ func (a *Agent) surveySlice() error {
 		return err
 	}
 	a.survey.spent += a.cfg.BootTime() - begin
+	if done {
+		return a.endSurvey()
+	}
 	return nil
 }

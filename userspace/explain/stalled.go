@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/readable"
 )
 
 // stalled is the cause of an ESTABLISHED socket whose data does not move.
@@ -52,4 +53,11 @@ func probes(n uint8) string {
 		return "1 probe"
 	}
 	return fmt.Sprintf("%d probes", n)
+}
+
+// Idle is the sentence about a connection that has been idle for long and that
+// no keepalive watches.
+func Idle(f *finding.Finding) string {
+	return fmt.Sprintf("ESTABLISHED and idle for %s: %s with %s, without keepalive; whether the peer is still there, nobody knows",
+		readable.Age(f.Duration), Who(&f.Owner), address(f.Sock.Peer))
 }
