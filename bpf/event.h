@@ -162,6 +162,15 @@ struct walk_state {
 	__u32 pid_level; /* depth of the agent's pid namespace */
 };
 
+/* What waits to be sent or acknowledged in ESTABLISHED sockets, added up by a walk. */
+struct write_queues {
+	__u64 sockets;
+	__u64 unsent; /* bytes */
+	__u64 unacked;
+	__u32 quiet_jiffies; /* the longest time without an ACK while something waits */
+	__u32 busy_jiffies;  /* the longest time that something has been waiting */
+};
+
 /* A slot of the young generation: a cache line. */
 struct young_slot {
 	__u64 seq; /* position + 1, written last: the slot is whole */

@@ -188,6 +188,15 @@ type limboWalkState struct {
 	PidLevel uint32
 }
 
+type limboWriteQueues struct {
+	_            structs.HostLayout
+	Sockets      uint64
+	Unsent       uint64
+	Unacked      uint64
+	QuietJiffies uint32
+	BusyJiffies  uint32
+}
+
 type limboYoungCpu struct {
 	_         structs.HostLayout
 	Head      uint64
@@ -276,6 +285,7 @@ const (
 	limboVarWalkWaiting          = "walk_waiting"
 	limboVarWatchEstablished     = "watch_established"
 	limboVarWatchStates          = "watch_states"
+	limboVarWriteQueues          = "write_queues"
 )
 
 // loadLimbo returns the embedded CollectionSpec for limbo.
@@ -378,6 +388,7 @@ type limboVariableSpecs struct {
 	WalkWaiting      *ebpf.VariableSpec `ebpf:"walk_waiting"`
 	WatchEstablished *ebpf.VariableSpec `ebpf:"watch_established"`
 	WatchStates      *ebpf.VariableSpec `ebpf:"watch_states"`
+	WriteQueues      *ebpf.VariableSpec `ebpf:"write_queues"`
 }
 
 // limboObjects contains all objects after they have been loaded into the kernel.
@@ -456,6 +467,7 @@ type limboVariables struct {
 	WalkWaiting      *ebpf.Variable `ebpf:"walk_waiting"`
 	WatchEstablished *ebpf.Variable `ebpf:"watch_established"`
 	WatchStates      *ebpf.Variable `ebpf:"watch_states"`
+	WriteQueues      *ebpf.Variable `ebpf:"write_queues"`
 }
 
 // limboPrograms contains all programs after they have been loaded into the kernel.

@@ -67,6 +67,15 @@ func TestWalkWaiting(t *testing.T) {
 	if s := got[lost.cookie]; s.Unacked() != 5 || s.Busy < s.LastSend || s.Busy > patience {
 		t.Errorf("unacknowledged: %d bytes, busy %v", s.Unacked(), s.Busy)
 	}
+	q, err := tr.WriteQueues()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The whole host's, ours among them.
+	if unsent := got[blocked.cookie]; q.Sockets < 2 || q.Unacked < 5 || q.Unsent < uint64(unsent.Unsent()) ||
+		q.Quiet <= 0 || q.Busy < q.Quiet {
+		t.Errorf("added up %+v", q)
+	}
 	unaccepted := 0
 	for _, s := range got {
 		if !s.HasSocket && s.Peer == unmapped(client.local()) {

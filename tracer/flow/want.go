@@ -18,6 +18,17 @@ type WalkStates struct {
 	Idle time.Duration
 }
 
+// WriteQueues are what the ESTABLISHED sockets of a walk have written and not got
+// acknowledged, added up.
+type WriteQueues struct {
+	// Sockets have something of it; Unsent and Unacked are bytes.
+	Sockets, Unsent, Unacked uint64
+	// Quiet is the longest time without an ACK while something waits, Busy the
+	// longest that something has been waiting without a break or a change of the
+	// peer's window.
+	Quiet, Busy time.Duration
+}
+
 // Wanted says whose holders a walk over all descriptors looks for.
 type Wanted struct {
 	// Socks are addresses of sockets.

@@ -33,6 +33,8 @@ type Kernel interface {
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)
 	Stats() (flow.Stats, error)
+	// WriteQueues is what the last walk added up.
+	WriteQueues() (flow.WriteQueues, error)
 }
 
 // Output takes what the agent says.
@@ -49,6 +51,8 @@ type Meter interface {
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
 	Delay(d time.Duration)
+	WriteQueues(q flow.WriteQueues)
+	Survey(cost time.Duration)
 }
 
 // Config is what an Agent needs.

@@ -189,6 +189,8 @@ type gauges struct {
 	lost     map[string]uint64
 	events   map[string]uint64
 	delays   []time.Duration
+	surveys  int
+	queues   flow.WriteQueues
 }
 
 func newGauges(t *testing.T) *gauges {
@@ -242,6 +244,21 @@ func (g *gauges) Delay(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.delays = append(g.delays, d)
+}
+
+func (g *gauges) Survey(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.surveys++
+	if d < 0 {
+		g.t.Errorf("a survey took %v", d)
+	}
+}
+
+func (g *gauges) WriteQueues(q flow.WriteQueues) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.queues = q
 }
 
 // atZero reports that everything that opened was resolved.

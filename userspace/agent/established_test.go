@@ -123,6 +123,20 @@ func TestIdleAudit(t *testing.T) {
 	})
 }
 
+// What waits to be sent is measured at each survey, whether or not it is stuck.
+func TestWriteQueuesAreMeasured(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		s := fakeSock(1, 1, flow.StateEstablished)
+		s.WriteSeq = 10
+		b.k.exist(s, 0)
+		b.pass(stallAfter/surveyParts + inTime)
+		if b.meter.queues.Sockets != 1 || b.meter.surveys == 0 {
+			t.Errorf("%+v after %d surveys", b.meter.queues, b.meter.surveys)
+		}
+	})
+}
+
 // Many are told in portions, and none is forgotten.
 func TestIdleAuditIsSpread(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {

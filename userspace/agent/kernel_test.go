@@ -139,6 +139,18 @@ func (k *fakeKernel) WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (bool, 
 	return true, k.walk("WalkSome", want, fn)
 }
 
+// WriteQueues implements Kernel.
+func (k *fakeKernel) WriteQueues() (q flow.WriteQueues, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.socks {
+		if s.State == flow.StateEstablished && s.WriteSeq != s.SndUna {
+			q.Sockets++
+		}
+	}
+	return q, nil
+}
+
 // Recall implements Kernel.
 func (k *fakeKernel) Recall(key flow.Key) (flow.Task, time.Duration, bool) {
 	k.mu.Lock()

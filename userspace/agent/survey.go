@@ -77,6 +77,14 @@ func (a *Agent) beginSurvey(now time.Duration) {
 
 // endSurvey is what follows a walk that came to its end.
 func (a *Agent) endSurvey() error {
+	a.meter.Survey(a.survey.spent)
+	if a.want.States.Has(flow.StateEstablished) {
+		q, err := a.kernel.WriteQueues()
+		if err != nil {
+			return err
+		}
+		a.meter.WriteQueues(q)
+	}
 	if a.want.Idle == 0 {
 		return nil
 	}

@@ -28,6 +28,9 @@ type Metrics struct {
 	events   *prometheus.CounterVec
 	delay    prometheus.Histogram
 	sinks    *sinkCollector
+	queues   queueCollector
+	surveys  prometheus.Counter
+	surveyed prometheus.Counter
 }
 
 // Build is what identifies the program.
@@ -56,10 +59,13 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 			// The promise is a tick (250 ms) plus 100 ms.
 			Buckets: []float64{.01, .025, .05, .1, .15, .25, .35, .5, 1, 2.5, 5, 10},
 		}),
-		sinks: newSinkCollector(),
+		sinks:    newSinkCollector(),
+		surveys:  counter("surveys_total", "Walks over all connections, besides those after losses.").WithLabelValues(),
+		surveyed: counter("survey_seconds_total", "Time that these walks took.").WithLabelValues(),
 	}
 	m.registry.MustRegister(
 		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks,
+		&m.queues, m.surveys, m.surveyed,
 		buildInfo(build),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
