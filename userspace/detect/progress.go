@@ -166,11 +166,9 @@ const probesUnanswered = 4
 func Blocked(s *flow.Sock) finding.Reason {
 	switch {
 	case s.Unacked() > 0 && s.SendWindow == 0:
-		// A window that was closed over data in flight (tcp_retransmit_timer).
-		if s.Backoff == 0 && s.Retransmits == 0 {
-			return finding.ReasonNone
-		}
-		if answersTimer(s) {
+		// A window that was closed over data in flight: not every kernel counts
+		// the retransmissions that probe it (tcp_retransmit_timer).
+		if answersTimer(s) || (s.Backoff == 0 && s.Retransmits == 0) {
 			return finding.ZeroWindow
 		}
 		return finding.PeerSilent

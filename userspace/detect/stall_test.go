@@ -346,6 +346,35 @@ func TestWithdrawStall(t *testing.T) {
 	l.watched(0, 0)
 }
 
+func TestBlocked(t *testing.T) {
+	shrunk := silent(1, 9*second)
+	shrunk.SendWindow, shrunk.RTO, shrunk.Expires = 0, 8*second, 5*second
+	change := func(s flow.Sock, f func(*flow.Sock)) flow.Sock { f(&s); return s }
+	tests := []struct {
+		name string
+		sock flow.Sock
+		want finding.Reason
+	}{
+		{"nothing waits", established(1), finding.ReasonNone},
+		{"timed out", silent(1, 9*second), finding.PeerSilent},
+		{"in flight", change(silent(1, 0), func(s *flow.Sock) { s.Retransmits = 0 }), finding.ReasonNone},
+		{"a closed window", closedWindow(1), finding.ZeroWindow},
+		{"one answer is missing", change(closedWindow(1), func(s *flow.Sock) { s.ProbesOut = probesUnanswered - 1 }), finding.ZeroWindow},
+		{"no answers", change(closedWindow(1), func(s *flow.Sock) { s.ProbesOut = probesUnanswered }), finding.PeerSilent},
+		{"a small window", change(closedWindow(1), func(s *flow.Sock) { s.SendWindow = 100 }), finding.ZeroWindow},
+		{"held back", change(closedWindow(1), func(s *flow.Sock) { s.Pending = 0 }), finding.ReasonNone},
+		{"shrunk over data, answered", change(shrunk, func(s *flow.Sock) { s.LastAck = 3 * second }), finding.ZeroWindow},
+		{"shrunk over data, the answer is on its way", change(shrunk, func(s *flow.Sock) { s.Expires, s.LastAck = 8*second, 4*second }), finding.ZeroWindow},
+		{"shrunk over data, not answered", shrunk, finding.PeerSilent},
+		{"shrunk over data, not counted", change(shrunk, func(s *flow.Sock) { s.Retransmits, s.Backoff = 0, 0 }), finding.ZeroWindow},
+	}
+	for _, tt := range tests {
+		if got := Blocked(&tt.sock); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestSilence(t *testing.T) {
 	window := closedWindow(1)
 	window.Limits.Probing, window.LastSend, window.LastReceive = 20*second, 21*second, time.Hour

@@ -46,6 +46,7 @@ func sample(state flow.State, reason finding.Reason, relation finding.Relation) 
 		return f
 	}
 	task := flow.Task{PID: 812, TID: 812, UID: 1000, Comm: "api-worker"}
+	f.Owner.AcceptQueue, f.Owner.AcceptLimit = 5, 128
 	f.Owner.Process = finding.Process{Task: task, Executable: "api", Path: "/srv/api", Relation: relation, FD: -1}
 	if relation == finding.RelationHolder {
 		f.Owner.Process.FD, f.Owner.Total = 14, 1

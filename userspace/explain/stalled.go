@@ -41,7 +41,7 @@ func fullness(f *finding.Finding) string {
 
 // backlog says how many connections wait beside this one, and how many may.
 func backlog(o *finding.Owner) string {
-	if o.Process.Relation != finding.RelationListener {
+	if o.Process.Relation != finding.RelationListener || o.AcceptLimit == 0 {
 		return ""
 	}
 	// The kernel takes one more than the limit (include/net/sock.h, sk_acceptq_is_full).
