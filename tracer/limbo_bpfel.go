@@ -261,6 +261,7 @@ const (
 	limboVarKeepEventType        = "keep_event_type"
 	limboVarKeepHolder           = "keep_holder"
 	limboVarKeepSockFlag         = "keep_sock_flag"
+	limboVarNestedAttached       = "nested_attached"
 	limboVarPromotedCount        = "promoted_count"
 	limboVarPromotedFilter       = "promoted_filter"
 	limboVarTraceAges            = "trace_ages"
@@ -364,6 +365,7 @@ type limboVariableSpecs struct {
 	KeepEventType    *ebpf.VariableSpec `ebpf:"keep_event_type"`
 	KeepHolder       *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepSockFlag     *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
+	NestedAttached   *ebpf.VariableSpec `ebpf:"nested_attached"`
 	PromotedCount    *ebpf.VariableSpec `ebpf:"promoted_count"`
 	PromotedFilter   *ebpf.VariableSpec `ebpf:"promoted_filter"`
 	TraceAges        *ebpf.VariableSpec `ebpf:"trace_ages"`
@@ -443,6 +445,7 @@ type limboVariables struct {
 	KeepEventType    *ebpf.Variable `ebpf:"keep_event_type"`
 	KeepHolder       *ebpf.Variable `ebpf:"keep_holder"`
 	KeepSockFlag     *ebpf.Variable `ebpf:"keep_sock_flag"`
+	NestedAttached   *ebpf.Variable `ebpf:"nested_attached"`
 	PromotedCount    *ebpf.Variable `ebpf:"promoted_count"`
 	PromotedFilter   *ebpf.Variable `ebpf:"promoted_filter"`
 	TraceAges        *ebpf.Variable `ebpf:"trace_ages"`

@@ -77,4 +77,8 @@ type Stats struct {
 	// StallUnsaid counts retransmitting ESTABLISHED sockets that were left to
 	// the next walk, because events were filling the ring buffer.
 	StallUnsaid uint64
+	// Hidden counts transitions that the kernel did not show while the second
+	// program was not attached. Among them may be entries into CLOSE_WAIT, which
+	// a walk finds; no record is lost with them.
+	Hidden uint64
 }

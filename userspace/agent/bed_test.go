@@ -189,7 +189,7 @@ type gauges struct {
 	lost     map[string]uint64
 	events   map[string]uint64
 	delays   []time.Duration
-	surveys  int
+	patrols  int
 	queues   flow.WriteQueues
 }
 
@@ -246,12 +246,12 @@ func (g *gauges) Delay(d time.Duration) {
 	g.delays = append(g.delays, d)
 }
 
-func (g *gauges) Survey(d time.Duration) {
+func (g *gauges) Patrol(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.surveys++
+	g.patrols++
 	if d < 0 {
-		g.t.Errorf("a survey took %v", d)
+		g.t.Errorf("a patrol took %v", d)
 	}
 }
 

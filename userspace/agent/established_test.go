@@ -21,7 +21,7 @@ func unreadSock(addr uint64) flow.Sock {
 	return s
 }
 
-// No event tells of it: a survey finds it in time, its end is told by an event.
+// No event tells of it: a patrol finds it in time, its end is told by an event.
 func TestStall(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		b.start()
@@ -30,7 +30,7 @@ func TestStall(t *testing.T) {
 		b.k.exist(fakeSock(2, 2, flow.StateEstablished), time.Hour)
 		b.pass(stallAfter - time.Millisecond)
 		b.said()
-		f := b.expect(stallAfter/surveyParts+2*inTime, "open not_reading")[0]
+		f := b.expect(stallAfter/patrolParts+2*inTime, "open not_reading")[0]
 		if f.SinceExact || f.Duration < stallAfter || f.Duration > stallAfter+inTime || f.Threshold != stallAfter {
 			t.Errorf("since %v ago (exact %v), threshold %v", f.Duration, f.SinceExact, f.Threshold)
 		}
@@ -63,12 +63,12 @@ func TestStallThatEndsWhileItIsTold(t *testing.T) {
 		})
 		b.expect(stallAfter + inTime)
 		b.k.meanwhile("Holders", nil)
-		b.expect(stallAfter+2*inTime+stallAfter/surveyParts, "open not_reading")
+		b.expect(stallAfter+2*inTime+stallAfter/patrolParts, "open not_reading")
 	})
 }
 
 // A walk that takes long keeps nothing from being told in time.
-func TestSurveyDelaysNothing(t *testing.T) {
+func TestPatrolDelaysNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		b.k.steps = 100
 		b.k.meanwhile("WalkSome", func() { time.Sleep(2 * time.Millisecond) })
@@ -123,16 +123,16 @@ func TestIdleAudit(t *testing.T) {
 	})
 }
 
-// What waits to be sent is measured at each survey, whether or not it is stuck.
+// What waits to be sent is measured at each patrol, whether or not it is stuck.
 func TestWriteQueuesAreMeasured(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		b.start()
 		s := fakeSock(1, 1, flow.StateEstablished)
 		s.WriteSeq = 10
 		b.k.exist(s, 0)
-		b.pass(stallAfter/surveyParts + inTime)
-		if b.meter.queues.Sockets != 1 || b.meter.surveys == 0 {
-			t.Errorf("%+v after %d surveys", b.meter.queues, b.meter.surveys)
+		b.pass(stallAfter/patrolParts + inTime)
+		if b.meter.queues.Sockets != 1 || b.meter.patrols == 0 {
+			t.Errorf("%+v after %d patrols", b.meter.queues, b.meter.patrols)
 		}
 	})
 }

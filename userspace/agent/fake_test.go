@@ -195,3 +195,5 @@ func (k *fakeKernel) send(e flow.Event) {
 	}
 	k.ring = append(k.ring, e)
 }
+
+func (k *fakeKernel) Follow(bool) error { return k.call("Follow") }

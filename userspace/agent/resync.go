@@ -14,15 +14,7 @@ const (
 	rereadShare = 20
 	// lossEvery is how often a loss record may be written.
 	lossEvery = time.Second
-	// doubtful is how long a walk may take that took no time before. What takes
-	// longer, and over four times as long as the last, was stopped in its
-	// middle (SIGSTOP, a suspended machine): that is not the walk's cost.
-	doubtful = 250 * time.Millisecond
 )
-
-// believed returns what a walk cost, given that it took so long and that the
-// last one cost so much.
-func believed(took, last time.Duration) time.Duration { return min(took, max(doubtful, 4*last)) }
 
 // losses compares the kernel's counters and collects what has not been said.
 type losses struct {
@@ -78,64 +70,6 @@ func (l *losses) count(stage int, now uint64, seen *uint64) bool {
 	l.unsaid[stage] += now - *seen
 	*seen = now
 	return true
-}
-
-// resync makes the detector's picture the kernel's: every socket in a watched
-// state is known afterwards, and every known one is looked at again if events
-// were lost. Walks are spaced by their cost; what waits is not forgotten.
-func (a *Agent) resync(now time.Duration) error {
-	if a.losses.reread && now < a.survey.last+rereadShare*a.survey.cost {
-		return nil
-	}
-	begin := a.cfg.BootTime()
-	a.survey.walking, a.want.Idle = false, 0 // it begins anew
-	if err := a.walk(); err != nil {
-		return err
-	}
-	if a.losses.reread {
-		a.detector.Suspect(now)
-	}
-	a.survey.done(now, a.cfg.BootTime()-begin)
-	a.losses.reread = false
-	return nil
-}
-
-func (a *Agent) walk() error {
-	a.found = a.found[:0]
-	if err := a.kernel.Walk(a.want, a.met); err != nil {
-		return fmt.Errorf("walking connections: %w", err)
-	}
-	return a.track(a.found)
-}
-
-// met takes a socket that a walk came across.
-func (a *Agent) met(s *flow.Sock) {
-	now := a.cfg.BootTime()
-	if s.State == flow.StateEstablished {
-		if a.want.Idle > 0 && a.audit.idles(s) {
-			a.audit.take(s)
-			return
-		}
-		a.detector.Stalls(s, now)
-		return
-	}
-	opener, since, _ := a.kernel.Recall(s.Key)
-	if a.detector.Found(s, opener, since, now) {
-		a.found = append(a.found, &flow.Sock{ID: s.ID})
-	}
-}
-
-// track makes the kernel side send the events of sockets.
-func (a *Agent) track(socks []*flow.Sock) error {
-	if err := a.kernel.Read(socks, true); err != nil {
-		return fmt.Errorf("tracking sockets: %w", err)
-	}
-	for _, s := range socks {
-		if !s.Gone && !s.Untracked {
-			a.detector.Tracked(s.ID)
-		}
-	}
-	return nil
 }
 
 // sayLosses writes one record a stage, once what was lost was read again, and

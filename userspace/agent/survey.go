@@ -5,119 +5,158 @@ import (
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
-	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/detect"
 )
 
 const (
 	// surveyEvery is how often the state of the kernel is read even though
 	// nothing was lost, as far as anybody knows.
 	surveyEvery = 30 * time.Second
-	// surveyParts: no tracepoint tells that an ESTABLISHED socket stalls, so a
-	// survey comes as often as makes it late by so small a part of its threshold.
-	surveyParts = 8
-	// surveyLeast is the shortest time between two surveys, however cheap.
-	surveyLeast = 250 * time.Millisecond
-	// surveyShare is the part of one core that surveys may take: 1/500.
-	surveyShare = 500
-	// slice is how long a survey may keep the loop from what is due, and
-	// slicePause how long it then leaves it alone. A step of a walk is not
-	// divided: it takes up to 5 ms.
-	slice      = 5 * time.Millisecond
-	slicePause = 20 * time.Millisecond
-	// quietMost is after how long without an ACK written data is suspicious.
-	quietMost = time.Second
+	// surveyShare is the part of one core that surveys may take: 1/400.
+	surveyShare = 400
+	// The same for surveys that are made because the kernel did not show a
+	// transition: a part of the threshold by which the socket must be found.
+	hiddenLeast = time.Second
+	hiddenMost  = 10 * time.Second
+	hiddenPart  = 4
+	hiddenShare = 100
+	// settleTicks is how many ticks a socket that a survey came across is given
+	// to leave its state or to be promoted.
+	settleTicks = 2
+	// settleMost bounds their number; what is more is taken at once.
+	settleMost = 8192
+	// doubtful is how long a walk may take that took no time before. What takes
+	// longer, and over four times as long as the last, was stopped in its
+	// middle (SIGSTOP, a suspended machine): that is not the walk's cost.
+	doubtful = 250 * time.Millisecond
 )
+
+// believed returns what a walk cost, given that it took so long and that the
+// last one cost so much.
+func believed(took, last time.Duration) time.Duration { return min(took, max(doubtful, 4*last)) }
 
 // survey paces the walks over all connections by what they cost.
 type survey struct {
-	every time.Duration
-	next  time.Duration
-	cost  time.Duration
-	last  time.Duration
-	// walking: a walk is under way, since begun; spent is its cost so far.
-	walking      bool
-	begun, spent time.Duration
+	next time.Duration
+	cost time.Duration
+	last time.Duration
+	// walked: the first one is done, so what enters a state is in the rings.
+	walked bool
+	// hidden is what flow.Stats.Hidden was at the last look; since that rose, a
+	// transition waits to be found.
+	hidden  uint64
+	waiting bool
+	every   time.Duration
+	// young are sockets that were passing through when the last walk came by,
+	// to be looked at again at youngDue; states are what they were in.
+	young    []*flow.Sock
+	states   []flow.State
+	youngDue time.Duration
 }
 
-func (s *survey) due(now time.Duration) bool { return !s.walking && now >= s.next }
+// hiddenPace returns how soon a hidden transition must be followed up: the only
+// watched state it can lead to is CLOSE_WAIT (bpf/nested.h).
+func hiddenPace(closeWait time.Duration) time.Duration {
+	if closeWait == 0 {
+		return hiddenMost
+	}
+	return min(max(closeWait/hiddenPart, hiddenLeast), hiddenMost)
+}
 
-func (s *survey) begin(now time.Duration) { s.walking, s.begun, s.spent = true, now, 0 }
+func (s *survey) note(hidden uint64) {
+	if hidden > s.hidden {
+		s.hidden, s.waiting = hidden, true
+	}
+}
+
+func (s *survey) due(now time.Duration) bool {
+	return now >= s.next || s.waiting && now >= s.last+max(s.every, hiddenShare*s.cost)
+}
 
 func (s *survey) done(now, cost time.Duration) {
-	s.cost, s.last, s.walking = believed(cost, s.cost), now, false
-	s.next = now + max(s.every, surveyShare*s.cost)
+	s.cost, s.last, s.walked, s.waiting = believed(cost, s.cost), now, true, false
+	s.next = now + max(surveyEvery, surveyShare*s.cost)
 }
 
-// surveyPace is how often a survey is wanted.
-func surveyPace(threshold [finding.KindCount]time.Duration) time.Duration {
-	established := threshold[finding.EstablishedStalled]
-	if established == 0 {
-		return surveyEvery
-	}
-	return min(max(established/surveyParts, surveyLeast), surveyEvery)
-}
-
-// walkStates are what walks look for.
-func walkStates(threshold [finding.KindCount]time.Duration, idleAudit time.Duration) flow.WalkStates {
-	want := flow.WalkStates{States: States(threshold), Waiting: true}
-	if established := threshold[finding.EstablishedStalled]; established > 0 || idleAudit > 0 {
-		want.States |= flow.StateEstablished.Bit()
-		want.Quiet = min(established/surveyParts, quietMost)
-	}
-	return want
-}
-
-func (a *Agent) beginSurvey(now time.Duration) {
-	a.survey.begin(now)
-	a.want.Idle = 0
-	if a.audit.begin(now) {
-		a.want.Idle = a.audit.after
-	}
-}
-
-// endSurvey is what follows a walk that came to its end.
-func (a *Agent) endSurvey() error {
-	a.meter.Survey(a.survey.spent)
-	if a.want.States.Has(flow.StateEstablished) {
-		q, err := a.kernel.WriteQueues()
-		if err != nil {
-			return err
-		}
-		a.meter.WriteQueues(q)
-	}
-	if a.want.Idle == 0 {
+// resync makes the detector's picture the kernel's: every socket in a watched
+// state is known afterwards, and every known one is looked at again if events
+// were lost. Walks are spaced by their cost; what waits is not forgotten.
+func (a *Agent) resync(now time.Duration) error {
+	if a.losses.reread && now < a.survey.last+rereadShare*a.survey.cost {
 		return nil
 	}
-	a.audit.forget()
-	return a.tellIdle()
-}
-
-// surveySlice goes on with a survey for a short time.
-func (a *Agent) surveySlice() error {
-	if !a.survey.walking {
-		return nil
-	}
-	a.found = a.found[:0]
 	begin := a.cfg.BootTime()
-	done := false
-	for !done {
-		var err error
-		if done, err = a.kernel.WalkSome(a.want, a.met); err != nil {
-			return fmt.Errorf("walking connections: %w", err)
-		}
-		now := a.cfg.BootTime()
-		if done {
-			a.survey.done(a.survey.begun, a.survey.spent+now-begin)
-		} else if now-begin >= slice {
-			break
-		}
-	}
-	if err := a.track(a.found); err != nil {
+	a.patrol.walking = false // the kernel side knows one walk at a time
+	if err := a.walk(now); err != nil {
 		return err
 	}
-	a.survey.spent += a.cfg.BootTime() - begin
-	if done {
-		return a.endSurvey()
+	if a.losses.reread || a.survey.waiting {
+		a.detector.Suspect(now)
+	}
+	a.survey.done(now, a.cfg.BootTime()-begin)
+	a.losses.reread = false
+	return nil
+}
+
+func (a *Agent) walk(now time.Duration) error {
+	settle := settleTicks * a.cfg.Tick
+	a.found = a.found[:0]
+	a.survey.young, a.survey.states = a.survey.young[:0], a.survey.states[:0]
+	err := a.kernel.Walk(flow.WalkStates{States: a.states}, func(s *flow.Sock) {
+		// Most are on their way, and if not, the young generation has them.
+		if a.survey.walked && detect.AgeBound(s) < settle && len(a.survey.young) < settleMost {
+			a.survey.young = append(a.survey.young, &flow.Sock{ID: s.ID})
+			a.survey.states = append(a.survey.states, s.State)
+			return
+		}
+		a.take(s)
+	})
+	if err != nil {
+		return fmt.Errorf("walking connections: %w", err)
+	}
+	a.survey.youngDue = now + settle
+	return a.track(a.found)
+}
+
+// settle looks again at the sockets that were passing through, and takes those
+// that did not.
+func (a *Agent) settle(now time.Duration) error {
+	if len(a.survey.young) == 0 || now < a.survey.youngDue {
+		return nil
+	}
+	if err := a.kernel.Read(a.survey.young, false); err != nil {
+		return fmt.Errorf("reading sockets: %w", err)
+	}
+	a.found = a.found[:0]
+	for i, s := range a.survey.young {
+		if !s.Gone && s.State == a.survey.states[i] {
+			a.take(s)
+		}
+	}
+	a.survey.young = a.survey.young[:0]
+	return a.track(a.found)
+}
+
+// take tells the detector of a socket that is there.
+func (a *Agent) take(s *flow.Sock) {
+	opener, since, _ := a.kernel.Recall(s.Key)
+	if a.detector.Found(s, opener, since, a.cfg.BootTime()) {
+		a.found = append(a.found, &flow.Sock{ID: s.ID})
+	}
+}
+
+// track has the kernel side send the events of sockets.
+func (a *Agent) track(socks []*flow.Sock) error {
+	if len(socks) == 0 {
+		return nil
+	}
+	if err := a.kernel.Read(socks, true); err != nil {
+		return fmt.Errorf("tracking sockets: %w", err)
+	}
+	for _, s := range socks {
+		if !s.Gone && !s.Untracked {
+			a.detector.Tracked(s.ID)
+		}
 	}
 	return nil
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
-// queueCollector shows what the last survey found waiting to be sent or
+// queueCollector shows what the last patrol found waiting to be sent or
 // acknowledged, one moment's numbers together. There is nothing before the first
-// survey, and nothing at all where none looks: a zero would say that all is well.
+// patrol, and nothing at all where none looks: a zero would say that all is well.
 type queueCollector struct {
 	last atomic.Pointer[flow.WriteQueues]
 }
@@ -21,7 +21,7 @@ func queueDesc(name, help string) *prometheus.Desc {
 }
 
 var (
-	queueSockets = queueDesc("sockets", "ESTABLISHED sockets with data that is not acknowledged, at the last survey.")
+	queueSockets = queueDesc("sockets", "ESTABLISHED sockets with data that is not acknowledged, at the last patrol.")
 	queueUnsent  = queueDesc("unsent_bytes", "Bytes written to ESTABLISHED sockets and not sent.")
 	queueUnacked = queueDesc("unacked_bytes", "Bytes sent on ESTABLISHED sockets and not acknowledged.")
 	queueQuiet   = queueDesc("quiet_seconds_max", "The longest time that an ESTABLISHED socket with unacknowledged data has got no ACK.")
@@ -54,11 +54,11 @@ func (c *queueCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// WriteQueues takes what a survey found.
+// WriteQueues takes what a patrol found.
 func (m *Metrics) WriteQueues(q flow.WriteQueues) { m.queues.last.Store(&q) }
 
-// Survey counts a walk over all connections and what it cost.
-func (m *Metrics) Survey(cost time.Duration) {
-	m.surveys.Inc()
-	m.surveyed.Add(cost.Seconds())
+// Patrol counts a walk that looked for stalled sockets and what it cost.
+func (m *Metrics) Patrol(cost time.Duration) {
+	m.patrols.Inc()
+	m.patrolled.Add(cost.Seconds())
 }
