@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
@@ -64,6 +66,7 @@ func agentConfig(in *agentInput) agent.Config {
 		BootID:    bootID(),
 		ProcRoot:  procRoot,
 		BootTime:  tracer.BootTime,
+		CPUTime:   cpuTime,
 		Now:       time.Now,
 		Ready:     in.Ready,
 	}
@@ -74,6 +77,14 @@ func agentConfig(in *agentInput) agent.Config {
 }
 
 const procRoot = "/proc"
+
+// cpuTime is what this process has used so far.
+func cpuTime() time.Duration {
+	var ts unix.Timespec
+	// Neither the clock nor the address can be wrong.
+	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
+	return time.Duration(ts.Nano())
+}
 
 // bootID is random at each boot of the kernel, and so different on every host.
 func bootID() string {

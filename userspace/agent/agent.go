@@ -71,6 +71,9 @@ type Config struct {
 	// BootTime is the clock of events and ages, Now the wall clock.
 	BootTime func() time.Duration
 	Now      func() time.Time
+	// CPUTime is what the process has used: what a patrol costs, whoever else
+	// wants the processor.
+	CPUTime func() time.Duration
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
 }

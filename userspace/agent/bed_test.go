@@ -61,7 +61,7 @@ func newBed(t *testing.T) *bed {
 	b.k.watch = States(thresholds)
 	b.cfg = Config{
 		Threshold: thresholds, Tick: tick, BootID: "boot", ProcRoot: t.TempDir(),
-		BootTime: boot, Now: b.wall,
+		BootTime: boot, CPUTime: boot, Now: b.wall,
 		Ready: func() error {
 			b.mu.Lock()
 			defer b.mu.Unlock()

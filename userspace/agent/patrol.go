@@ -58,7 +58,7 @@ func (p *patrol) due(now time.Duration) bool {
 }
 
 func (p *patrol) done() {
-	p.cost, p.walking = believed(p.spent, p.cost), false
+	p.cost, p.walking = p.spent, false
 	p.next = p.begun + max(p.every, patrolShare*p.cost)
 }
 
@@ -75,7 +75,7 @@ func (a *Agent) patrolSome() error {
 	if !a.patrol.walking {
 		return nil
 	}
-	begin := a.cfg.BootTime()
+	begin, used := a.cfg.BootTime(), a.cfg.CPUTime()
 	for {
 		done, err := a.kernel.WalkSome(a.patrol.want, a.met)
 		if err != nil {
@@ -83,7 +83,7 @@ func (a *Agent) patrolSome() error {
 		}
 		took := a.cfg.BootTime() - begin
 		if done || took >= slice {
-			a.patrol.spent += took
+			a.patrol.spent += min(took, a.cfg.CPUTime()-used)
 			if done {
 				return a.endPatrol()
 			}
