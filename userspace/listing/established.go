@@ -16,9 +16,11 @@ const (
 	// again: longer than a healthy program takes to read what arrived.
 	apart = 300 * time.Millisecond
 	// stallLeast is how long data must not have moved for its socket to be
-	// listed. A window that was closed is always listed: nothing need prove since
-	// when.
-	stallLeast = time.Second
+	// listed, if nobody asks for ages or for the state.
+	stallLeast = 3 * time.Second
+	// probesLeast is how many probes of a closed window take as long, the first
+	// after 0.2 s; nothing else may prove since when it is closed.
+	probesLeast = 4
 )
 
 // healthy reports whether ESTABLISHED sockets are listed that are well.
@@ -73,5 +75,8 @@ func (f *Filter) keeps(row *finding.Finding) bool {
 	if row.Kind == finding.KindNone || row.Duration < f.OlderThan {
 		return false
 	}
-	return row.Reason == finding.ZeroWindow || row.Duration >= stallLeast
+	if f.OlderThan > 0 || row.Duration >= stallLeast {
+		return true
+	}
+	return row.Reason == finding.ZeroWindow && row.Sock.Backoff >= probesLeast
 }

@@ -19,11 +19,12 @@ func stalled() *fakeKernel {
 		f(s)
 	}
 	add(1001, func(s *flow.Sock) { s.SndNxt, s.WriteSeq, s.Retransmits, s.Busy = 500, 500, 6, time.Hour })
-	add(1002, func(s *flow.Sock) { s.WriteSeq, s.SendWindow, s.Pending = 900, 0, 3 })
+	add(1002, func(s *flow.Sock) { s.WriteSeq, s.SendWindow, s.Pending, s.Backoff = 900, 0, 3, 4 })
 	add(1003, func(s *flow.Sock) { s.RcvNxt = 77 })
 	add(1004, func(s *flow.Sock) { s.HasSocket = false })
 	add(1005, func(*flow.Sock) {})
-	add(1006, func(s *flow.Sock) { s.RcvNxt, s.LastReceive = 77, 400*time.Millisecond })
+	add(1006, func(s *flow.Sock) { s.RcvNxt, s.LastReceive = 77, 2*time.Second })
+	add(1007, func(s *flow.Sock) { s.WriteSeq, s.SendWindow, s.Pending, s.Backoff = 900, 0, 3, 3 })
 	return k
 }
 
@@ -88,8 +89,8 @@ func TestStalledFilters(t *testing.T) {
 		waits  bool
 	}{
 		{"in limbo", Filter{}, []uint16{1001, 1002, 1003, 1004}, true},
-		{"the state", Filter{States: established}, []uint16{1001, 1002, 1003, 1004, 1005, 1006}, false},
-		{"all", Filter{All: true}, []uint16{1001, 1002, 1003, 1004, 1005, 1006}, false},
+		{"the state", Filter{States: established}, []uint16{1001, 1002, 1003, 1004, 1005, 1006, 1007}, false},
+		{"all", Filter{All: true}, []uint16{1001, 1002, 1003, 1004, 1005, 1006, 1007}, false},
 		{"an age", Filter{OlderThan: 90 * time.Second}, []uint16{1003, 1004}, true},
 		{"the state and an age", Filter{States: established, OlderThan: 30 * time.Second}, []uint16{1001, 1003, 1004}, true},
 		{"another state", Filter{States: flow.StateCloseWait.Bit()}, nil, true},

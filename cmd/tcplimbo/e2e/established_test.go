@@ -191,6 +191,7 @@ func TestNotReading(t *testing.T) {
 	if writer.num("tcplimbo.tcp.unsent_bytes") == 0 || writer.str("tcplimbo.tcp.gives_up") != "never" {
 		t.Errorf("values: %s", writer.line)
 	}
+	time.Sleep(time.Until(to.Add(5 * time.Second))) // list wants 3 s, and has the probes to tell them by
 	listedStalled(t, full, waits)
 	if err := waits.accept(); err != nil {
 		t.Fatal(err)
