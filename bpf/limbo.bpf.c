@@ -105,6 +105,9 @@ int limbo_age(struct bpf_raw_tracepoint_args *ctx)
 	if (!y)
 		return 0;
 	position = y->tail;
+	/* Slots that were given back meanwhile may leave head behind. */
+	if ((__s64)(y->head - position) < 0)
+		position = y->head;
 	if (y->head - position > y->slots)
 		position = y->head - y->slots;
 	for (i = 0; i < AGE_RUN && position < y->head; i++) {

@@ -21,8 +21,8 @@ import (
 // What kernels may lack, each asked for before it is used (headers/core_fixes.h).
 const (
 	noCookieHelper    = "bpf_func_id___v512.BPF_FUNC_check_mtu___v512"
+	noTaskBTF         = "bpf_func_id.BPF_FUNC_get_current_task_btf"
 	noSockFromFile    = "bpf_func_id.BPF_FUNC_sock_from_file"
-	noCurrentTask     = "bpf_func_id.BPF_FUNC_get_current_task_btf"
 	noTableOfOwn      = "inet_hashinfo.pernet"
 	noMicroseconds    = "tcp_sock.tcp_usec_ts"
 	noEntryStamp      = "inet_timewait_sock.tw_entry_stamp"
@@ -44,8 +44,8 @@ var kernels = []struct {
 	{
 		name: "5.10",
 		absent: []string{
-			noCookieHelper, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
-			noKeepaliveTimer, noLinearTimeouts, noRTOMax, noCurrentTask,
+			noCookieHelper, noTaskBTF, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
+			noKeepaliveTimer, noLinearTimeouts, noRTOMax,
 		},
 		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo", "task_struct.pid"},
 	},

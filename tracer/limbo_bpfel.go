@@ -208,7 +208,7 @@ type limboYoungCpu struct {
 	Base      uint32
 	Slots     uint32
 	Busy      uint64
-	Pad       uint64
+	Given     uint64
 }
 
 type limboYoungSlot struct {
@@ -219,8 +219,9 @@ type limboYoungSlot struct {
 	Jiffies uint64
 	Pid     uint32
 	Tid     uint32
+	Given   uint32
 	State   uint8
-	Pad     [7]uint8
+	Pad     [3]uint8
 	Comm    [16]uint8
 }
 

@@ -69,7 +69,10 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		Hidden:       t.second.hiddenEver,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved
-	s.Recursion = t.unseen(c.Nested)
+	s.Recursion = t.second.lost
+	if t.second.link != nil {
+		s.Recursion = t.second.unseen(misses(t.objs.LimboSetState), c.Nested)
+	}
 	if t.opts.Trace != nil {
 		// Retransmissions are hints under run and records under trace.
 		s.Recursion += misses(t.objs.LimboRetransmit)

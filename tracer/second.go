@@ -36,11 +36,15 @@ func (t *Tracer) addSecond() error {
 		return err
 	}
 	t.second.link = l
-	t.second.gap, t.second.lost0 = 0, t.second.lost
 	// In this order: what comes in between must not look like a loss.
-	t.second.nested0, err = t.nested()
-	t.second.hidden0 = misses(t.objs.LimboSetState)
+	nested, err := t.nested()
+	t.second.attached(misses(t.objs.LimboSetState), nested)
 	return err
+}
+
+func (s *second) attached(hidden, nested uint64) {
+	s.gap, s.lost0 = 0, s.lost
+	s.hidden0, s.nested0 = hidden, nested
 }
 
 // Follow says whether every transition of the sockets that are tracked matters.
@@ -110,13 +114,9 @@ func (t *Tracer) nested() (uint64, error) {
 // attached: what the first one missed less what the second one took over. The two
 // numbers are not read at the same moment, so a difference counts only if it was
 // there the last time too. Nothing nests three deep, so none has been seen yet.
-func (t *Tracer) unseen(nested uint64) uint64 {
-	s := &t.second
-	if s.link == nil {
-		return s.lost
-	}
-	hidden := misses(t.objs.LimboSetState) - s.hidden0
-	gap := hidden - min(hidden, nested-s.nested0)
+func (s *second) unseen(hidden, nested uint64) uint64 {
+	hidden, nested = hidden-s.hidden0, nested-s.nested0
+	gap := hidden - min(hidden, nested)
 	s.lost = max(s.lost, s.lost0+min(gap, s.gap))
 	s.gap = gap
 	return s.lost
