@@ -2,7 +2,6 @@ package listing
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -47,9 +46,23 @@ func judgeEstablished(kernel Kernel, rows []finding.Finding, filter *Filter, now
 	for n, i := range which {
 		tellStalled(&rows[i], again[n], now.Add(apart))
 	}
-	return slices.DeleteFunc(rows, func(f finding.Finding) bool {
-		return f.Sock.State == flow.StateEstablished && !filter.keeps(&f)
-	}), nil
+	return filter.kept(rows), nil
+}
+
+// kept drops the ESTABLISHED sockets that are not listed. Rows are large: nothing
+// is moved before the first of them.
+func (f *Filter) kept(rows []finding.Finding) []finding.Finding {
+	n := 0
+	for i := range rows {
+		if rows[i].Sock.State == flow.StateEstablished && !f.keeps(&rows[i]) {
+			continue
+		}
+		if n != i {
+			rows[n] = rows[i]
+		}
+		n++
+	}
+	return rows[:n]
 }
 
 // tellStalled makes a finding of a row if its second reading shows that nothing
