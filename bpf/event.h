@@ -112,6 +112,10 @@ struct sock_values {
 	__u8 retries2;
 	__u8 orphan_retries;
 	__u8 timer_pad[3];
+	__u32 busy_jiffies;   /* since something has been queued for sending; or NEVER */
+	__u32 receive_memory; /* what is queued for reading takes so much, of at most: */
+	__u32 receive_buffer;
+	__u32 queue_pad;
 };
 
 /* One descriptor of a socket, from iter/task_file. */
@@ -143,6 +147,7 @@ struct counters {
 	__u64 nested;	      /* transitions inside a transition, promoted at once */
 	__u64 chain_cut;      /* hash chains longer than a walk follows */
 	__u64 chain_moved;    /* walks that a concurrent change led astray */
+	__u64 stall_unsaid;   /* stalled sockets not told of, to leave room for other events */
 };
 
 /* Where a walk of the connection table stands, and what this kernel is. */
@@ -155,6 +160,15 @@ struct walk_state {
 	__u32 visited;	 /* sockets seen */
 	__u32 hz;	 /* jiffies a second */
 	__u32 pid_level; /* depth of the agent's pid namespace */
+};
+
+/* What waits to be sent or acknowledged in ESTABLISHED sockets, added up by a walk. */
+struct write_queues {
+	__u64 sockets;
+	__u64 unsent; /* bytes */
+	__u64 unacked;
+	__u32 quiet_jiffies; /* the longest time without an ACK while something waits */
+	__u32 busy_jiffies;  /* the longest time that something has been waiting */
 };
 
 /* A slot of the young generation: a cache line. */

@@ -18,12 +18,14 @@
 #include "young.h"
 #include "transition.h"
 #include "nested.h"
+#include "stall.h"
 #include "walk.h"
 #include "holders.h"
 
 /* Runs of an unattached program are kept short: nothing else runs meanwhile. */
 #define AGE_RUN 512
 #define WALK_RUN 256
+#define WALK_VISITS 4096
 
 #define AGE_MORE 1
 #define AGE_PROMOTED 2
@@ -81,6 +83,8 @@ int BPF_PROG(limbo_retransmit, struct sock *sk)
 		trace(sk, EVENT_RETRANSMIT, sk->__sk_common.skc_state, sk->__sk_common.skc_state);
 	else
 		retransmitted(sk);
+	if (watch_established)
+		suspect(sk);
 	return 0;
 }
 
@@ -144,7 +148,7 @@ int limbo_walk(struct bpf_raw_tracepoint_args *ctx)
 		__u32 done = walk_block(bucket);
 
 		bucket += done;
-		if (done != BLOCK)
+		if (done != BLOCK || walk.visited >= WALK_VISITS)
 			break;
 	}
 	walk.next = bucket;

@@ -26,12 +26,17 @@ type Kernel interface {
 	Events(fn func(*flow.Event)) error
 	Read(socks []*flow.Sock, track bool) error
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
+	// WalkSome does a part of a walk and reports whether it was the last; Walk
+	// makes it begin anew.
+	WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (done bool, err error)
 	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)
 	// Follow says whether every transition of tracked sockets matters.
 	Follow(every bool) error
 	Stats() (flow.Stats, error)
+	// WriteQueues is what the last walk added up.
+	WriteQueues() (flow.WriteQueues, error)
 }
 
 // Output takes what the agent says.
@@ -50,12 +55,17 @@ type Meter interface {
 	Delay(d time.Duration)
 	// Kernel takes the kernel side's counters, once a tick.
 	Kernel(s flow.Stats)
+	WriteQueues(q flow.WriteQueues)
+	Patrol(cost time.Duration)
 }
 
 // Config is what an Agent needs.
 type Config struct {
 	Threshold [finding.KindCount]time.Duration
 	Tick      time.Duration
+	// IdleAudit is after how long without keepalive an idle connection is
+	// listed; 0: never.
+	IdleAudit time.Duration
 	// BootID makes finding ids unique across hosts and boots.
 	BootID string
 	// ProcRoot is where the proc file system is mounted.
@@ -85,6 +95,8 @@ type Agent struct {
 
 	losses            losses
 	survey            survey
+	patrol            patrol
+	audit             audit
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
 	// has just cost much.
@@ -94,6 +106,7 @@ type Agent struct {
 	pending []*detect.Verdict
 	again   []*flow.Sock
 	spoken  int // of pending
+	stuck   []*flow.Sock
 	found   []*flow.Sock
 	// readAt is when the reading began that is put into words, confirmed and
 	// wall when it was done.
@@ -114,6 +127,8 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
 		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
+		patrol: newPatrol(&cfg),
+		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 	}
 	a.detector = detect.New(detect.Config{
 		Threshold: cfg.Threshold,
@@ -180,6 +195,9 @@ func (a *Agent) sleep() time.Duration {
 	if due, ok := a.detector.Next(); ok {
 		wake = min(wake, max(due, now, a.quiet)+wakeStep)
 	}
+	if a.patrol.walking {
+		wake = min(wake, now+slicePause)
+	}
 	return max(0, wake-now)
 }
 
@@ -218,7 +236,10 @@ func (a *Agent) step(now time.Duration) error {
 	if err := a.judge(); err != nil {
 		return err
 	}
-	return a.speak()
+	if err := a.speak(); err != nil {
+		return err
+	}
+	return a.patrolSome()
 }
 
 // age gives the sockets of the young generation a tick to leave their state.
@@ -253,6 +274,9 @@ func (a *Agent) tick(now time.Duration) error {
 		if err := a.resync(now); err != nil {
 			return err
 		}
+	}
+	if a.patrol.due(now) {
+		a.beginPatrol(now)
 	}
 	if err := a.settle(now); err != nil {
 		return err

@@ -205,6 +205,8 @@ type gauges struct {
 	events   map[string]uint64
 	delays   []time.Duration
 	kernel   flow.Stats
+	patrols  int
+	queues   flow.WriteQueues
 }
 
 func newGauges(t *testing.T) *gauges {
@@ -264,6 +266,21 @@ func (g *gauges) Delay(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.delays = append(g.delays, d)
+}
+
+func (g *gauges) Patrol(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.patrols++
+	if d < 0 {
+		g.t.Errorf("a patrol took %v", d)
+	}
+}
+
+func (g *gauges) WriteQueues(q flow.WriteQueues) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.queues = q
 }
 
 // atZero reports that everything that opened was resolved.

@@ -148,6 +148,7 @@ func (a *Agent) confirm() error {
 		return fmt.Errorf("reading sockets: %w", err)
 	}
 	now := a.cfg.BootTime()
+	a.stuck = a.stuck[:0]
 	for i := a.spoken; i < len(a.pending); i++ {
 		v, s, q := a.pending[i], a.again[i], &a.queries[i]
 		if v.Sock.Gone {
@@ -155,7 +156,7 @@ func (a *Agent) confirm() error {
 		}
 		// Closed by its program meanwhile: reason and holder are others now.
 		closed := s.HasSocket != v.Sock.HasSocket
-		if s.Gone || closed || finding.KindOf(s.State) != v.Kind {
+		if s.Gone || closed || finding.KindOf(s.State) != v.Kind || stirs(v, s) {
 			a.detector.Withdraw(v, now)
 			v.Sock.Gone = true
 			continue
@@ -172,8 +173,16 @@ func (a *Agent) confirm() error {
 		}
 		*v.Owner = q.Result
 		a.detector.Keep(v)
+		if v.Kind == finding.EstablishedStalled && v.Status == finding.Open {
+			a.stuck = append(a.stuck, &flow.Sock{ID: v.Sock.ID})
+		}
 	}
-	return nil
+	return a.track(a.stuck)
+}
+
+// stirs: the data of an ESTABLISHED socket has moved since it was judged.
+func stirs(v *detect.Verdict, s *flow.Sock) bool {
+	return v.Kind == finding.EstablishedStalled && detect.Moved(v.Reason, &v.Sock, s)
 }
 
 func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {

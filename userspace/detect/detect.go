@@ -129,7 +129,9 @@ func (d *Detector) Event(e *flow.Event) {
 		d.promoted(ent, e)
 	case flow.EventTransition:
 		d.transition(ent, e)
-	case flow.EventRetransmit, flow.EventNone, flow.EventKindCount:
+	case flow.EventRetransmit:
+		d.retransmits(ent, e)
+	case flow.EventNone, flow.EventKindCount:
 	}
 }
 

@@ -22,6 +22,8 @@ var stateWords = map[flow.State]string{
 	flow.StateCloseWait: "CLOSE_WAIT",
 	flow.StateLastAck:   "LAST_ACK",
 	flow.StateClosing:   "CLOSING",
+
+	flow.StateEstablished: "ESTABLISHED without progress",
 }
 
 // Message builds the sentence of a finding out of its facts.
@@ -41,6 +43,9 @@ func Message(f *finding.Finding) string {
 }
 
 func cause(f *finding.Finding) string {
+	if f.Kind == finding.EstablishedStalled {
+		return stalled(f)
+	}
 	who, peer := holder(f), address(f.Sock.Peer)
 	switch f.Reason {
 	case finding.NoReply:

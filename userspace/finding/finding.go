@@ -197,6 +197,8 @@ type Owner struct {
 	Holders []flow.Holder
 	// Total counts all holders, also those left out.
 	Total int
+	// AcceptQueue and AcceptLimit are those of a listener.
+	AcceptQueue, AcceptLimit uint32
 }
 
 // MaxHolders is how many holders a record lists.
