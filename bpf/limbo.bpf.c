@@ -18,6 +18,7 @@
 #include "young.h"
 #include "transition.h"
 #include "nested.h"
+#include "peer.h"
 #include "walk.h"
 #include "holders.h"
 

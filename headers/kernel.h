@@ -191,6 +191,8 @@ struct sock_common {
 	unsigned long skc_flags;
 	struct hlist_nulls_node skc_nulls_node;
 	refcount_t skc_refcnt;
+	__u32 skc_tw_rcv_nxt; /* of a minisocket, as the next */
+	__u32 skc_tw_snd_nxt;
 } KERNEL_TYPE;
 
 struct hlist_node {

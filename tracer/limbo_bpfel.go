@@ -247,6 +247,7 @@ const (
 	limboVarKeepEventType        = "keep_event_type"
 	limboVarKeepHolder           = "keep_holder"
 	limboVarKeepSockFlag         = "keep_sock_flag"
+	limboVarPeerFilter           = "peer_filter"
 	limboVarPromotedCount        = "promoted_count"
 	limboVarPromotedFilter       = "promoted_filter"
 	limboVarTraceAges            = "trace_ages"
@@ -264,6 +265,7 @@ const (
 	limboVarWakeBytes            = "wake_bytes"
 	limboVarWalk                 = "walk"
 	limboVarWalkHeads            = "walk_heads"
+	limboVarWalkPeers            = "walk_peers"
 	limboVarWalkStates           = "walk_states"
 	limboVarWalkTimewait         = "walk_timewait"
 	limboVarWatchStates          = "watch_states"
@@ -345,6 +347,7 @@ type limboVariableSpecs struct {
 	KeepEventType  *ebpf.VariableSpec `ebpf:"keep_event_type"`
 	KeepHolder     *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepSockFlag   *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
+	PeerFilter     *ebpf.VariableSpec `ebpf:"peer_filter"`
 	PromotedCount  *ebpf.VariableSpec `ebpf:"promoted_count"`
 	PromotedFilter *ebpf.VariableSpec `ebpf:"promoted_filter"`
 	TraceAges      *ebpf.VariableSpec `ebpf:"trace_ages"`
@@ -362,6 +365,7 @@ type limboVariableSpecs struct {
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 	Walk           *ebpf.VariableSpec `ebpf:"walk"`
 	WalkHeads      *ebpf.VariableSpec `ebpf:"walk_heads"`
+	WalkPeers      *ebpf.VariableSpec `ebpf:"walk_peers"`
 	WalkStates     *ebpf.VariableSpec `ebpf:"walk_states"`
 	WalkTimewait   *ebpf.VariableSpec `ebpf:"walk_timewait"`
 	WatchStates    *ebpf.VariableSpec `ebpf:"watch_states"`
@@ -419,6 +423,7 @@ type limboVariables struct {
 	KeepEventType  *ebpf.Variable `ebpf:"keep_event_type"`
 	KeepHolder     *ebpf.Variable `ebpf:"keep_holder"`
 	KeepSockFlag   *ebpf.Variable `ebpf:"keep_sock_flag"`
+	PeerFilter     *ebpf.Variable `ebpf:"peer_filter"`
 	PromotedCount  *ebpf.Variable `ebpf:"promoted_count"`
 	PromotedFilter *ebpf.Variable `ebpf:"promoted_filter"`
 	TraceAges      *ebpf.Variable `ebpf:"trace_ages"`
@@ -436,6 +441,7 @@ type limboVariables struct {
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 	Walk           *ebpf.Variable `ebpf:"walk"`
 	WalkHeads      *ebpf.Variable `ebpf:"walk_heads"`
+	WalkPeers      *ebpf.Variable `ebpf:"walk_peers"`
 	WalkStates     *ebpf.Variable `ebpf:"walk_states"`
 	WalkTimewait   *ebpf.Variable `ebpf:"walk_timewait"`
 	WatchStates    *ebpf.Variable `ebpf:"watch_states"`
