@@ -14,11 +14,13 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/detect"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/owner"
+	"github.com/tcplimbo/tcplimbo/userspace/peer"
 )
 
 // Kernel is the kernel side. Its methods are called from one goroutine.
 type Kernel interface {
 	owner.Source
+	peer.Source
 	// Age promotes sockets that have been in their state for at least this long.
 	Age(young time.Duration, flush func() error) error
 	// AgePace is how soon to do so again at the present rate of connections.
@@ -73,6 +75,7 @@ type Agent struct {
 
 	detector *detect.Detector
 	owners   *owner.Resolver
+	peers    peers
 	states   flow.StateSet
 	started  time.Duration
 
@@ -80,7 +83,7 @@ type Agent struct {
 	survey  survey
 	nextAge time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
-	// has just cost much.
+	// or other ends has just cost much.
 	quiet, holderCost time.Duration
 
 	queries []owner.Query
@@ -98,6 +101,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
+		peers:  peers{finder: peer.New(kernel)},
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
 	}

@@ -121,6 +121,24 @@ func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 	return nil
 }
 
+// Facing implements Kernel. As the kernel's filter it lets others pass as well.
+func (k *fakeKernel) Facing(ids []flow.ID, fn func(*flow.Sock)) error {
+	if err := k.call("Facing"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	var found []flow.Sock
+	for _, s := range k.socks {
+		found = append(found, k.reading(s))
+	}
+	k.mu.Unlock()
+	for i := range found {
+		fn(&found[i])
+		found[i] = flow.Sock{}
+	}
+	return nil
+}
+
 // Recall implements Kernel.
 func (k *fakeKernel) Recall(key flow.Key) (flow.Task, time.Duration, bool) {
 	k.mu.Lock()

@@ -91,13 +91,17 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if len(a.queries) == 0 {
 		return nil
 	}
+	if err := a.peers.find(a.pending, a.cfg.BootTime); err != nil {
+		return err
+	}
+	a.queries = a.peers.queries(a.queries)
 	before := a.cfg.BootTime()
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
 	after := a.cfg.BootTime()
 	a.holderCost = believed(after-before, a.holderCost)
-	a.quiet = after + holderShare*a.holderCost
+	a.quiet = after + max(holderShare*a.holderCost, a.peers.wait(after))
 	return a.confirm()
 }
 
@@ -112,6 +116,7 @@ func (a *Agent) confirm() error {
 	for _, v := range a.pending {
 		a.again = append(a.again, &flow.Sock{ID: v.Sock.ID})
 	}
+	a.again = a.peers.reread(a.again)
 	if err := a.kernel.Read(a.again, false); err != nil {
 		return fmt.Errorf("reading sockets: %w", err)
 	}
@@ -136,6 +141,7 @@ func (a *Agent) confirm() error {
 		*v.Owner = q.Result
 		a.detector.Keep(v)
 	}
+	a.peers.confirm(a.pending, a.queries[len(a.pending):], a.again[len(a.pending):])
 	return nil
 }
 
@@ -155,6 +161,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Sock:       v.Sock,
 		Live:       v.Live,
 		Owner:      *v.Owner,
+		Peer:       v.Peer,
 	}
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)

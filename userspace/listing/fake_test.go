@@ -22,6 +22,7 @@ type fakeKernel struct {
 	held       []flow.Held
 	walkErr    error
 	holdersErr error
+	facingErr  error
 	want       flow.WalkStates
 }
 
@@ -35,6 +36,13 @@ func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 		}
 	}
 	return k.walkErr
+}
+
+func (k *fakeKernel) Facing(_ []flow.ID, fn func(*flow.Sock)) error {
+	for _, s := range k.socks {
+		fn(&s)
+	}
+	return k.facingErr
 }
 
 func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {

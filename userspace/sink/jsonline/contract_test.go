@@ -44,7 +44,7 @@ var contractKeys = strings.Fields(`
 var notYet = strings.Fields(`
 	container.id k8s.namespace.name k8s.pod.name k8s.pod.uid k8s.container.name
 	code.stacktrace tcplimbo.stack.of
-	tcplimbo.peer.pid tcplimbo.peer.executable tcplimbo.peer.state tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
+	tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
 `)
 
 // allLines returns a line of every sort.

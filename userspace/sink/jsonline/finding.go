@@ -40,6 +40,9 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 	}
 	dst = appendProcess(dst, &f.Owner.Process)
 	dst = appendHolders(dst, &f.Owner)
+	if f.Peer != nil {
+		dst = appendPeer(dst, f.Peer)
+	}
 	return append(dst, e.tail...)
 }
 
@@ -119,6 +122,18 @@ func appendProcess(dst []byte, p *finding.Process) []byte {
 	}
 	if p.FD >= 0 {
 		dst = appendUint(dst, `,"tcplimbo.socket.fd":`, uint64(p.FD))
+	}
+	return dst
+}
+
+// appendPeer appends what is known of the other end.
+func appendPeer(dst []byte, p *finding.Peer) []byte {
+	if p.State != flow.StateUnknown {
+		dst = appendName(dst, `,"tcplimbo.peer.state":`, p.State.String())
+	}
+	if holder := &p.Owner.Process; holder.Known() {
+		dst = appendUint(dst, `,"tcplimbo.peer.pid":`, uint64(holder.PID))
+		dst = appendText(dst, `,"tcplimbo.peer.executable":`, holder.Executable, maxName)
 	}
 	return dst
 }

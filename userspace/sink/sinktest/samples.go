@@ -94,7 +94,8 @@ func halfClosed() finding.Finding {
 	f.Sock.Role = flow.RoleServer
 	f.Owner = holder(812, 14, "postgres", "/usr/lib/postgresql/15/bin/postgres", "postgres")
 	f.GivesUp = finding.GivesUp{Known: true, Never: true}
-	f.Message = "FIN_WAIT2 for 30s: postgres (pid 812, fd 14) shut its side down and 127.0.0.1:39214 does not close; the kernel will never end it"
+	f.Peer = &finding.Peer{State: flow.StateCloseWait, Owner: holder(99, 7, "worker", "/srv/worker", "worker")}
+	f.Message = "FIN_WAIT2 for 30s: postgres (pid 812, fd 14) has finished sending to 127.0.0.1:39214, which has not finished in turn; the other end is CLOSE_WAIT, held by worker (pid 99, fd 7); the kernel will never end it"
 	return f
 }
 

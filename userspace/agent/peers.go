@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/detect"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/owner"
+	"github.com/tcplimbo/tcplimbo/userspace/peer"
+)
+
+const (
+	// peerShare bounds what walks for other ends take of a core to 1/20.
+	peerShare = 19
+	// peerPatience is how long findings wait for that, so that they share a
+	// walk. Where it takes over 5 ms, which is at some 100,000 sockets, some are
+	// said without their other end, and have it in an update.
+	peerPatience = 100 * time.Millisecond
+)
+
+// peers looks for the other ends of what is about to be said.
+type peers struct {
+	finder *peer.Finder
+	// next is when there may be another walk; cost is that of the last.
+	next, cost time.Duration
+	socks      []*flow.Sock
+	// ends are those found, in the order of the pending verdicts; nil: none.
+	ends []*flow.Sock
+}
+
+// find fills ends. The walk is made before the owners are looked for, so that one
+// look at all descriptors does for both ends.
+func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration) error {
+	p.ends = p.ends[:0]
+	before := clock()
+	if before < p.next {
+		return nil
+	}
+	p.socks = p.socks[:0]
+	for _, v := range pending {
+		p.socks = append(p.socks, &v.Sock)
+	}
+	ends, err := p.finder.Find(p.socks)
+	if err != nil {
+		return err
+	}
+	p.ends = ends
+	after := clock()
+	p.cost = believed(after-before, p.cost)
+	p.next = after + peerShare*p.cost
+	return nil
+}
+
+// wait is how long the next findings have to wait to have a walk, 0 if that is too
+// long for them.
+func (p *peers) wait(now time.Duration) time.Duration {
+	if wait := p.next - now; wait <= peerPatience {
+		return max(wait, 0)
+	}
+	return 0
+}
+
+// queries adds a query for each end that was found.
+func (p *peers) queries(to []owner.Query) []owner.Query {
+	for _, end := range p.ends {
+		if end != nil {
+			to = append(to, owner.Query{Sock: end})
+		}
+	}
+	return to
+}
+
+// reread adds the sockets of the ends, to be read at the same moment as the
+// findings'.
+func (p *peers) reread(to []*flow.Sock) []*flow.Sock {
+	for _, end := range p.ends {
+		if end != nil {
+			to = append(to, &flow.Sock{ID: end.ID})
+		}
+	}
+	return to
+}
+
+// confirm says what is known of the other ends, now that they and the findings
+// were read again: queries and again are what queries and reread added.
+func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query, again []*flow.Sock) {
+	next := 0
+	for i, end := range p.ends {
+		if end == nil {
+			continue
+		}
+		pending[i].Peer = peerOf(&pending[i].Sock, again[next], &queries[next].Result)
+		next++
+	}
+}
+
+func peerOf(s, end *flow.Sock, holder *finding.Owner) *finding.Peer {
+	if !peer.Joined(s, end) {
+		return nil
+	}
+	return peer.Describe(end, holder)
+}
