@@ -256,6 +256,7 @@ struct inet_connection_sock {
 	struct timer_list icsk_retransmit_timer; /* up to 6.18 */
 	struct timer_list icsk_keepalive_timer;	 /* from 6.19 on */
 	__u32 icsk_rto;
+	__u8 icsk_ca_state : 5;
 	__u8 icsk_retransmits;
 	__u8 icsk_pending;
 	__u8 icsk_backoff;

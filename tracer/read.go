@@ -60,12 +60,17 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 	if err := t.objs.PromotedCount.Get(&tracked); err != nil {
 		return flow.Stats{}, fmt.Errorf("reading promoted_count: %w", err)
 	}
+	var retransmits [flow.RetransmitKinds]uint64
+	if err := t.objs.RetransmitCounts.Get(&retransmits); err != nil {
+		return flow.Stats{}, fmt.Errorf("reading retransmit_counts: %w", err)
+	}
 	s := flow.Stats{
 		Promoted:     c.Promoted,
 		Stale:        c.PromotedStale,
 		YoungOverrun: c.YoungOverrun,
 		Nested:       c.Nested,
 		Tracked:      tracked,
+		Retransmits:  retransmits,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved
 	s.Recursion = t.unseen(misses(t.objs.LimboSetState), c.Nested)

@@ -49,6 +49,8 @@ type Event struct {
 	Untracked    bool
 	Err, SoftErr int32
 	Retransmits  uint8
+	// Retransmit is meant under trace, for retransmissions.
+	Retransmit RetransmitKind
 }
 
 // Losses counts, since the start, what the kernel side could not do. Each
@@ -74,4 +76,6 @@ type Stats struct {
 	YoungOverrun uint64 // slots looked at early because their ring came round
 	Nested       uint64 // transitions inside a transition
 	Tracked      uint64 // sockets in the old generation now
+	// Retransmits counts those of all sockets by kind; not under trace.
+	Retransmits [RetransmitKinds]uint64
 }

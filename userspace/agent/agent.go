@@ -47,6 +47,7 @@ type Meter interface {
 	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration)
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
+	Retransmits(kind string, n uint64)
 	Delay(d time.Duration)
 }
 
@@ -94,6 +95,8 @@ type Agent struct {
 	open    map[string]opened
 	onEvent func(*flow.Event)
 	events  [flow.EventKindCount]uint64
+	// retransmits are those that the meter was told.
+	retransmits [flow.RetransmitKinds]uint64
 }
 
 // New returns an Agent on an attached kernel side.
@@ -186,6 +189,7 @@ func (a *Agent) last() error {
 		return err
 	}
 	a.countEvents()
+	a.countRetransmits(&stats)
 	a.losses.note(stats.Losses)
 	a.sayLosses(a.cfg.BootTime(), true)
 	return nil
@@ -221,6 +225,7 @@ func (a *Agent) tick(now time.Duration) error {
 	if err != nil {
 		return err
 	}
+	a.countRetransmits(&stats)
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {
 			return err
@@ -235,6 +240,15 @@ func (a *Agent) countEvents() {
 		if n > 0 {
 			a.meter.Events(flow.EventKind(k).String(), n)
 			a.events[k] = 0
+		}
+	}
+}
+
+func (a *Agent) countRetransmits(stats *flow.Stats) {
+	for k, n := range stats.Retransmits {
+		if told := a.retransmits[k]; n > told {
+			a.meter.Retransmits(flow.RetransmitKind(k).String(), n-told)
+			a.retransmits[k] = n
 		}
 	}
 }

@@ -255,8 +255,9 @@ type Transition struct {
 	Task flow.Task
 	// Retransmit marks a retransmission instead of a change of state; Old
 	// and New are then the same.
-	Retransmit  bool
-	Retransmits uint8
+	Retransmit     bool
+	Retransmits    uint8
+	RetransmitKind flow.RetransmitKind
 }
 
 // Loss says that kernel records were lost and the state was read again.

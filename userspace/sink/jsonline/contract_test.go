@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/sinktest"
 )
@@ -36,7 +37,7 @@ var contractKeys = strings.Fields(`
 	tcplimbo.tcp.state.previous tcplimbo.tcp.state.previous_seconds
 
 	tcplimbo.process.relation
-	tcplimbo.tcp.retransmit
+	tcplimbo.tcp.retransmit tcplimbo.tcp.retransmit_kind
 	tcplimbo.loss.where tcplimbo.loss.count tcplimbo.loss.reread
 `)
 
@@ -191,6 +192,9 @@ func TestNamesNeedNoEscaping(t *testing.T) {
 	}
 	for r := range finding.RelationCount {
 		checkName(t, r.String())
+	}
+	for k := range flow.RetransmitKinds {
+		checkName(t, k.String())
 	}
 }
 

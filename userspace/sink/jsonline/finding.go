@@ -77,6 +77,7 @@ func appendVerdict(dst []byte, f *finding.Finding) []byte {
 // appendValues appends what was read from the live socket.
 func appendValues(dst []byte, s *flow.Sock) []byte {
 	dst = appendUint(dst, `,"tcplimbo.tcp.retransmits":`, uint64(s.Retransmits))
+	dst = appendRetransmitKind(dst, s.Retransmitting())
 	dst = appendUint(dst, `,"tcplimbo.tcp.backoff":`, uint64(s.Backoff))
 	dst = appendUint(dst, `,"tcplimbo.tcp.unacked_bytes":`, uint64(s.Unacked()))
 	dst = appendUint(dst, `,"tcplimbo.tcp.unsent_bytes":`, uint64(s.Unsent()))
