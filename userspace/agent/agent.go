@@ -104,7 +104,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
-		peers:  peers{finder: peer.New(kernel)},
+		peers:  peers{source: kernel},
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
 	}

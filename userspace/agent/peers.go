@@ -21,7 +21,7 @@ const (
 
 // peers looks for the other ends of what is about to be said.
 type peers struct {
-	finder *peer.Finder
+	source peer.Source
 	// next is when there may be another walk; cost is that of the last.
 	next, cost time.Duration
 	socks      []*flow.Sock
@@ -41,7 +41,7 @@ func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration) erro
 	for _, v := range pending {
 		p.socks = append(p.socks, &v.Sock)
 	}
-	ends, err := p.finder.Find(p.socks)
+	ends, err := peer.Find(p.source, p.socks)
 	if err != nil {
 		return err
 	}

@@ -179,7 +179,7 @@ func otherEnds(source peer.Source, rows []finding.Finding) ([]*flow.Sock, error)
 			stuck, places = append(stuck, &rows[i].Sock), append(places, i)
 		}
 	}
-	found, err := peer.New(source).Find(stuck)
+	found, err := peer.Find(source, stuck)
 	if err != nil {
 		return nil, err
 	}

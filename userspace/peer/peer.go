@@ -18,69 +18,58 @@ type Source interface {
 	Facing(ids []flow.ID, fn func(*flow.Sock)) error
 }
 
-// Finder looks for other ends. It is used by one goroutine.
-type Finder struct {
-	source Source
-	ids    []flow.ID
-	// asked are the sockets by the two addresses their other end has.
-	asked map[ends][]int
-	found []candidates
-}
-
 // ends are the local and the peer address of a socket.
 type ends [2]netip.AddrPort
 
-// candidates are what a socket's other end may be: none, one, or not to be told.
-type candidates struct {
-	sock *flow.Sock
-	many bool
-}
-
-// New returns a Finder.
-func New(source Source) *Finder {
-	return &Finder{source: source, asked: make(map[ends][]int)}
+// search is one look for the other ends of some sockets.
+type search struct {
+	socks []*flow.Sock
+	// asked are the sockets by the two addresses their other end has.
+	asked map[ends][]int
+	// found are the other ends; many marks those of which there is another.
+	found []*flow.Sock
+	many  []bool
 }
 
 // Find looks for the other ends of all socks with one walk, or with none if none
 // of them can have one. The answer has the other end of each, nil where there is
 // none on this host, or more than one socket it could be.
-func (f *Finder) Find(socks []*flow.Sock) ([]*flow.Sock, error) {
-	clear(f.asked)
-	f.ids = f.ids[:0]
-	f.found = make([]candidates, len(socks))
-	for i, s := range socks {
-		if !connected(s) {
-			continue
+func Find(source Source, socks []*flow.Sock) ([]*flow.Sock, error) {
+	s := search{
+		socks: socks, asked: make(map[ends][]int),
+		found: make([]*flow.Sock, len(socks)), many: make([]bool, len(socks)),
+	}
+	var ids []flow.ID
+	for i, sock := range socks {
+		if connected(sock) {
+			at := ends{sock.Peer, sock.Local}
+			s.asked[at] = append(s.asked[at], i)
+			ids = append(ids, sock.ID)
 		}
-		f.ids = append(f.ids, s.ID)
-		at := ends{s.Peer, s.Local}
-		f.asked[at] = append(f.asked[at], i)
 	}
-	answer := make([]*flow.Sock, len(socks))
-	if len(f.ids) == 0 {
-		return answer, nil
+	if len(ids) == 0 {
+		return s.found, nil
 	}
-	if err := f.source.Facing(f.ids, func(c *flow.Sock) { f.offer(socks, c) }); err != nil {
+	if err := source.Facing(ids, s.offer); err != nil {
 		return nil, fmt.Errorf("looking for other ends: %w", err)
 	}
-	for i := range f.found {
-		if c := &f.found[i]; !c.many {
-			answer[i] = c.sock
+	for i, many := range s.many {
+		if many {
+			s.found[i] = nil
 		}
 	}
-	return answer, nil
+	return s.found, nil
 }
 
-func (f *Finder) offer(socks []*flow.Sock, c *flow.Sock) {
-	for _, i := range f.asked[ends{c.Local, c.Peer}] {
-		have := &f.found[i]
-		switch {
-		case !Joined(socks[i], c):
-		case have.sock == nil:
-			sock := *c
-			have.sock = &sock
-		case have.sock.Addr != c.Addr:
-			have.many = true
+func (s *search) offer(c *flow.Sock) {
+	for _, i := range s.asked[ends{c.Local, c.Peer}] {
+		switch have := s.found[i]; {
+		case !Joined(s.socks[i], c):
+		case have == nil:
+			end := *c
+			s.found[i] = &end
+		case have.Addr != c.Addr:
+			s.many[i] = true
 		}
 	}
 }

@@ -103,7 +103,7 @@ func TestFind(t *testing.T) {
 		}, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := New(&source{socks: tt.table}).Find([]*flow.Sock{&tt.sock})
+			got, err := Find(&source{socks: tt.table}, []*flow.Sock{&tt.sock})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,18 +123,15 @@ func TestFindMany(t *testing.T) {
 	b := sock(2, otherNS, there, here, flow.StateCloseWait, 5000, 1000)
 	alone := sock(3, hostNS, "10.1.0.1:40001", there, flow.StateCloseWait, 1000, 5000)
 	src := &source{socks: []flow.Sock{a, b, alone}}
-	f := New(src)
-	for range 2 {
-		got, err := f.Find([]*flow.Sock{&a, &alone, &b})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got[0] == nil || got[0].Addr != 2 || got[1] != nil || got[2] == nil || got[2].Addr != 1 {
-			t.Errorf("found %v", got)
-		}
+	got, err := Find(src, []*flow.Sock{&a, &alone, &b})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if src.walks != 2 {
-		t.Errorf("%d walks for two questions", src.walks)
+	if got[0] == nil || got[0].Addr != 2 || got[1] != nil || got[2] == nil || got[2].Addr != 1 {
+		t.Errorf("found %v", got)
+	}
+	if src.walks != 1 {
+		t.Errorf("%d walks for one question", src.walks)
 	}
 }
 
@@ -143,7 +140,7 @@ func TestFindNeedsNoWalk(t *testing.T) {
 	gone := sock(1, hostNS, here, there, flow.StateCloseWait, 0, 0)
 	gone.Gone = true
 	src := &source{}
-	got, err := New(src).Find([]*flow.Sock{&connecting, &gone})
+	got, err := Find(src, []*flow.Sock{&connecting, &gone})
 	if err != nil || len(got) != 2 || got[0] != nil || got[1] != nil {
 		t.Errorf("found %v, %v", got, err)
 	}
@@ -155,7 +152,7 @@ func TestFindNeedsNoWalk(t *testing.T) {
 func TestFindFails(t *testing.T) {
 	broken := errors.New("broken")
 	a := sock(1, hostNS, here, there, flow.StateFinWait2, 1000, 5000)
-	if _, err := New(&source{err: broken}).Find([]*flow.Sock{&a}); !errors.Is(err, broken) {
+	if _, err := Find(&source{err: broken}, []*flow.Sock{&a}); !errors.Is(err, broken) {
 		t.Errorf("error %v, want %v", err, broken)
 	}
 }
