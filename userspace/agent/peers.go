@@ -32,7 +32,6 @@ type peers struct {
 // find fills ends. The walk is made before the owners are looked for, so that one
 // look at all descriptors does for both ends.
 func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration) error {
-	p.ends = p.ends[:0]
 	before := clock()
 	if before < p.next {
 		return nil
@@ -93,6 +92,8 @@ func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query, again 
 		pending[i].Peer = peerOf(&pending[i].Sock, again[next], &queries[next].Result)
 		next++
 	}
+	// Thousands may have opened at once: let go of them.
+	p.ends = nil
 }
 
 func peerOf(s, end *flow.Sock, holder *finding.Owner) *finding.Peer {
