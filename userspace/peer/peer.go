@@ -26,9 +26,14 @@ type search struct {
 	socks []*flow.Sock
 	// asked are the sockets by the two addresses their other end has.
 	asked map[ends][]int
-	// found are the other ends; many marks those of which there is another.
 	found []*flow.Sock
-	many  []bool
+	fits  []fit
+}
+
+// fit is how well the other end that was found fits.
+type fit struct {
+	// exact: the numbers agree as they were read. many: so do another's.
+	exact, many bool
 }
 
 // Find looks for the other ends of all socks with one walk, or with none if none
@@ -37,7 +42,7 @@ type search struct {
 func Find(source Source, socks []*flow.Sock) ([]*flow.Sock, error) {
 	s := search{
 		socks: socks, asked: make(map[ends][]int),
-		found: make([]*flow.Sock, len(socks)), many: make([]bool, len(socks)),
+		found: make([]*flow.Sock, len(socks)), fits: make([]fit, len(socks)),
 	}
 	var ids []flow.ID
 	for i, sock := range socks {
@@ -53,8 +58,8 @@ func Find(source Source, socks []*flow.Sock) ([]*flow.Sock, error) {
 	if err := source.Facing(ids, s.offer); err != nil {
 		return nil, fmt.Errorf("looking for other ends: %w", err)
 	}
-	for i, many := range s.many {
-		if many {
+	for i, fit := range s.fits {
+		if fit.many {
 			s.found[i] = nil
 		}
 	}
@@ -63,13 +68,18 @@ func Find(source Source, socks []*flow.Sock) ([]*flow.Sock, error) {
 
 func (s *search) offer(c *flow.Sock) {
 	for _, i := range s.asked[ends{c.Local, c.Peer}] {
-		switch have := s.found[i]; {
-		case !Joined(s.socks[i], c):
-		case have == nil:
+		apart, ok := distance(s.socks[i], c)
+		if !ok || apart > moving {
+			continue
+		}
+		have, exact := s.found[i], apart == 0
+		switch {
+		case have != nil && have.Addr == c.Addr:
+		case have == nil || (exact && !s.fits[i].exact):
 			end := *c
-			s.found[i] = &end
-		case have.Addr != c.Addr:
-			s.many[i] = true
+			s.found[i], s.fits[i] = &end, fit{exact: exact}
+		case exact == s.fits[i].exact:
+			s.fits[i].many = true
 		}
 	}
 }
@@ -85,31 +95,46 @@ func connected(s *flow.Sock) bool {
 	return !s.Gone && s.Local.Port() != 0 && s.Peer.Port() != 0
 }
 
-// Joined reports whether s and c are the two ends of one connection. Addresses
-// alone do not say so: the same ones are used in several namespaces, on loopback
-// by all of them. So sequence numbers must fit too, as no two connections' do
-// but by a chance of less than one in a thousand.
+// The number of bytes by which two ends may be apart because they were not read
+// at the same moment: 50 ms at 10 Gbit/s between two walks, 50 us in one reading.
+const (
+	moving   = 1 << 26
+	together = 1 << 16
+)
+
+// Joined reports whether s and c, read at the same moment, are the two ends of one
+// connection.
 func Joined(s, c *flow.Sock) bool {
-	if !connected(s) || !connected(c) || s.Addr == c.Addr {
-		return false
-	}
-	if s.Local != c.Peer || s.Peer != c.Local {
-		return false
-	}
-	if s.NetNS != c.NetNS && (s.Local.Addr().IsLoopback() || s.Peer.Addr().IsLoopback()) {
-		return false
-	}
-	return awaits(s, c) && awaits(c, s)
+	apart, ok := distance(s, c)
+	return ok && apart <= together
 }
 
-// slack is by how many bytes the numbers of two ends may be apart, because they
-// were not read at the same moment: 50 ms at 10 Gbit/s.
-const slack = 1 << 26
+// distance says by how many bytes the sequence numbers of s and c fail to meet;
+// false if they cannot be the two ends of one connection. Addresses alone do not
+// say so: the same ones are used in several namespaces, on loopback by all of
+// them. Numbers do, if they are compared narrowly: connections of the same
+// addresses begin with numbers that are 16 MB a second apart
+// (net/core/secure_seq.c, seq_scale), so those of one moment are close.
+func distance(s, c *flow.Sock) (bytes uint32, ok bool) {
+	if !connected(s) || !connected(c) || s.Addr == c.Addr {
+		return 0, false
+	}
+	if s.Local != c.Peer || s.Peer != c.Local {
+		return 0, false
+	}
+	if s.NetNS != c.NetNS && (s.Local.Addr().IsLoopback() || s.Peer.Addr().IsLoopback()) {
+		return 0, false
+	}
+	return max(outside(s, c), outside(c, s)), true
+}
 
-// awaits reports whether what to expects next is what from has sent: between
-// its first unacknowledged byte and its next one.
-func awaits(to, from *flow.Sock) bool {
-	return int32(to.RcvNxt-from.SndUna) >= -slack && int32(from.SndNxt-to.RcvNxt) >= -slack
+// outside is how far what to expects next is from what from has sent and not got
+// acknowledged: 0 between its first unacknowledged byte and its next one.
+func outside(to, from *flow.Sock) uint32 {
+	if to.RcvNxt-from.SndUna <= from.SndNxt-from.SndUna {
+		return 0
+	}
+	return min(from.SndUna-to.RcvNxt, to.RcvNxt-from.SndNxt)
 }
 
 // Describe tells of an other end what a finding says. holder is who holds it, as

@@ -91,6 +91,16 @@ func TestFind(t *testing.T) {
 			sock(2, otherNS, there, here, flow.StateCloseWait, 3<<30, 1<<30),
 			sock(3, thirdNS, there, here, flow.StateCloseWait, 5000, 1000),
 		}, 3},
+		{"two of one moment", us, []flow.Sock{
+			sock(2, otherNS, there, here, flow.StateCloseWait, 5100, 1100),
+			sock(3, thirdNS, there, here, flow.StateCloseWait, 5000, 1000),
+			sock(4, hostNS, there, here, flow.StateCloseWait, 4900, 900),
+		}, 3},
+		{"two that are near", us, []flow.Sock{
+			sock(2, otherNS, there, here, flow.StateCloseWait, 5100, 1100),
+			sock(3, thirdNS, there, here, flow.StateCloseWait, 4900, 900),
+		}, 0},
+		{"one that has moved on since", us, []flow.Sock{sock(2, otherNS, there, here, flow.StateCloseWait, 5000+1<<25, 1000)}, 2},
 		{"a listener", us, []flow.Sock{sock(2, otherNS, there, here, flow.StateListen, 5000, 1000)}, 0},
 		{"of one that connects", connecting, []flow.Sock{sock(2, otherNS, there, here, flow.StateCloseWait, 5000, 1000)}, 0},
 		{"that connects", us, []flow.Sock{sock(2, otherNS, there, here, flow.StateSynSent, 5000, 1000)}, 0},
@@ -114,6 +124,28 @@ func TestFind(t *testing.T) {
 				t.Errorf("found socket %d, want %d", got[0].Addr, tt.want)
 			}
 		})
+	}
+}
+
+// What is confirmed was read at one moment, and is compared narrowly.
+func TestJoined(t *testing.T) {
+	a := sock(1, hostNS, here, there, flow.StateFinWait2, 1<<20, 5<<20)
+	for _, tt := range []struct {
+		sent, got uint32
+		want      bool
+	}{
+		{5 << 20, 1 << 20, true},
+		{5<<20 + 1<<16, 1 << 20, true},
+		{5<<20 + 1<<16 + 1, 1 << 20, false},
+		{5 << 20, 1<<20 - 1<<16, true},
+		{5 << 20, 1<<20 - 1<<16 - 1, false},
+		{5<<20 + 1<<31, 1 << 20, false},
+		{5 << 20, 1<<20 + 1<<31, false},
+	} {
+		b := sock(2, otherNS, there, here, flow.StateCloseWait, tt.sent, tt.got)
+		if Joined(&a, &b) != tt.want || Joined(&b, &a) != tt.want {
+			t.Errorf("sent %#x, got %#x: %v", tt.sent, tt.got, !tt.want)
+		}
 	}
 }
 
