@@ -185,7 +185,10 @@ func otherEnds(source peer.Source, rows []finding.Finding) ([]*flow.Sock, error)
 	}
 	ends := make([]*flow.Sock, len(rows))
 	for i, place := range places {
-		ends[place] = found[i]
+		// They are not read again: where data moves it is not told.
+		if end := found[i]; end != nil && peer.Joined(stuck[i], end) {
+			ends[place] = end
+		}
 	}
 	return ends, nil
 }

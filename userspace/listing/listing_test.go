@@ -225,6 +225,9 @@ func TestOtherEnds(t *testing.T) {
 	end(1004, 31) // of a minisocket
 	end(1005, 0)
 	end(1008, 32) // of a healthy one
+	end(1003, 33).SndNxt += 1 << 20
+	end(1006, 34).SndUna += 1 << 20 // of one that moves, or of another connection
+	k.socks[len(k.socks)-1].SndNxt += 1 << 20
 	got := map[uint16]uint32{}
 	for _, f := range collect(t, k, Filter{All: true}) {
 		if f.Peer == nil {
@@ -235,7 +238,7 @@ func TestOtherEnds(t *testing.T) {
 			t.Errorf("other end %+v of %q", f.Peer, f.Message)
 		}
 	}
-	want := map[uint16]uint32{1002: 30, 1004: 31, 1005: 0}
+	want := map[uint16]uint32{1002: 30, 1003: 33, 1004: 31, 1005: 0}
 	if !maps.Equal(got, want) {
 		t.Errorf("other ends of %v, want %v", got, want)
 	}
