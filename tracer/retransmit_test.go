@@ -2,6 +2,8 @@ package tracer
 
 import (
 	"bytes"
+	"encoding/binary"
+	"net/netip"
 	"os"
 	"strconv"
 	"testing"
@@ -192,6 +194,63 @@ func TestRetransmitAfterTimeout(t *testing.T) {
 	r.until(flow.RetransmitSlowStart, 1)
 	r.server.read(800)
 	r.agree()
+}
+
+// The peer takes back its window while data is in flight. No kernel's own receiver
+// does that, so its acknowledgement is forged.
+func TestRetransmitIntoClosedWindow(t *testing.T) {
+	r := newResending(t)
+	r.server.drop(-1)
+	r.send('x')
+	r.send('x')
+	s := find(t, r.tr, r.client.cookie)
+	sendRaw(t, r.client.local().Addr(), acknowledgement(r.server.local(), r.client.local(), s.RcvNxt, s.SndUna+100))
+	r.until(flow.RetransmitProbe, 1)
+	if n := r.seen.kinds(); n[flow.RetransmitRTO]+n[flow.RetransmitBackoff] != 0 {
+		t.Errorf("kinds %v, want no timeouts", n)
+	}
+	if n := netstat(t)["TCPTimeouts"]; n != 0 {
+		t.Errorf("the kernel counts %d timeouts", n)
+	}
+}
+
+// acknowledgement is an IPv4 packet that closes the window.
+func acknowledgement(from, to netip.AddrPort, seq, ack uint32) []byte {
+	const ipSize, tcpSize = 20, 20
+	be := binary.BigEndian
+	p := make([]byte, ipSize+tcpSize)
+	// Length, identification and checksum are the kernel's business (raw(7)).
+	p[0], p[8], p[9] = 4<<4|ipSize/4, 64, unix.IPPROTO_TCP
+	src, dst := from.Addr().As4(), to.Addr().As4()
+	copy(p[12:], src[:])
+	copy(p[16:], dst[:])
+	tcp := p[ipSize:]
+	be.PutUint16(tcp, from.Port())
+	be.PutUint16(tcp[2:], to.Port())
+	be.PutUint32(tcp[4:], seq)
+	be.PutUint32(tcp[8:], ack)
+	tcp[12], tcp[13] = tcpSize/4<<4, 0x10 // ACK
+	sum := uint32(unix.IPPROTO_TCP + tcpSize)
+	for i := 12; i < len(p); i += 2 {
+		sum += uint32(be.Uint16(p[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	be.PutUint16(tcp[16:], ^uint16(sum))
+	return p
+}
+
+func sendRaw(t *testing.T, to netip.Addr, packet []byte) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		t.Fatalf("opening a raw socket: %v", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: to.As4()}); err != nil {
+		t.Fatalf("sending a packet: %v", err)
+	}
 }
 
 func TestSynRetransmit(t *testing.T) {

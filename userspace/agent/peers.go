@@ -11,20 +11,26 @@ import (
 )
 
 const (
-	// peerShare bounds what walks for other ends take of a core to 1/20.
-	peerShare = 19
-	// peerPatience is how long findings wait for that, so that they share a
-	// walk. Where it takes over 5 ms, which is at some 100,000 sockets, some are
-	// said without their other end, and have it in an update.
+	// peerShare bounds what walks for other ends take of a core to 1/20, in the
+	// long run: peerCredit is how far ahead of that they may be.
+	peerShare  = 20
+	peerCredit = 5 * time.Second
+	// peerPatience is the longest that findings wait after a walk, so that they
+	// share the next. Where walks take over 5 ms, which is at some 100,000
+	// sockets, and findings go on and on, some are said without their other end,
+	// and have it in an update.
 	peerPatience = 100 * time.Millisecond
 )
 
 // peers looks for the other ends of what is about to be said.
 type peers struct {
 	source peer.Source
-	// next is when there may be another walk; cost is that of the last.
-	next, cost time.Duration
-	socks      []*flow.Sock
+	// earned is until when the walks so far have used up their share; cost is
+	// that of the last.
+	earned, cost time.Duration
+	// quiet is until when what falls due waits for others.
+	quiet time.Duration
+	socks []*flow.Sock
 	// ends are those found, in the order of the pending verdicts; nil: none.
 	ends []*flow.Sock
 }
@@ -33,7 +39,8 @@ type peers struct {
 // look at all descriptors does for both ends.
 func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration) error {
 	before := clock()
-	if before < p.next {
+	if before+peerCredit < p.earned {
+		p.quiet = 0
 		return nil
 	}
 	p.socks = p.socks[:0]
@@ -47,17 +54,9 @@ func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration) erro
 	p.ends = ends
 	after := clock()
 	p.cost = believed(after-before, p.cost)
-	p.next = after + peerShare*p.cost
+	p.earned = max(p.earned, before) + peerShare*p.cost
+	p.quiet = after + min(peerShare*p.cost, peerPatience)
 	return nil
-}
-
-// wait is how long the next findings have to wait to have a walk, 0 if that is too
-// long for them.
-func (p *peers) wait(now time.Duration) time.Duration {
-	if wait := p.next - now; wait <= peerPatience {
-		return max(wait, 0)
-	}
-	return 0
 }
 
 // queries adds a query for each end that was found.

@@ -156,8 +156,11 @@ func TestWalksForEndsAreBounded(t *testing.T) {
 			if opened != 100 || (with == opened) != tt.all || with == 0 {
 				t.Errorf("walks of %v: %d findings, %d with their other end", tt.cost, opened, with)
 			}
+			if span, spent := walks[len(walks)-1]-walks[0], time.Duration(len(walks))*tt.cost; peerShare*(spent-2*tt.cost) > span+peerCredit {
+				t.Errorf("%d walks of %v in %v", len(walks), tt.cost, span)
+			}
 			for i := 1; i < len(walks); i++ {
-				if gap := walks[i] - walks[i-1]; gap < 20*tt.cost {
+				if gap := walks[i] - walks[i-1]; gap < min(peerShare*tt.cost, peerPatience) {
 					t.Errorf("walks of %v are %v apart", tt.cost, gap)
 				}
 			}

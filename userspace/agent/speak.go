@@ -101,7 +101,7 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	}
 	after := a.cfg.BootTime()
 	a.holderCost = believed(after-before, a.holderCost)
-	a.quiet = after + max(holderShare*a.holderCost, a.peers.wait(after))
+	a.quiet = max(after+holderShare*a.holderCost, a.peers.quiet)
 	return a.confirm()
 }
 

@@ -186,7 +186,7 @@ func (s *scene) connect(near, far *workload.Namespace, at endpoints) *conn {
 	farNS, _ := far.Inode()
 	c := &conn{
 		near: &workload.Truth{State: "fin_wait_2", NetNS: nearNS, Local: at.client, Peer: at.server, PID: os.Getpid(), FD: client},
-		far:  &workload.Truth{State: "close_wait", NetNS: farNS, Local: at.server, Peer: at.client, FD: server},
+		far:  &workload.Truth{State: "close_wait", NetNS: farNS, Local: at.server, Peer: at.client, PID: os.Getpid(), FD: server},
 	}
 	s.add(c.near, c.far)
 	return c
