@@ -16,10 +16,9 @@ const (
 	peerShare  = 20
 	peerCredit = 5 * time.Second
 	// peerPatience is the longest that findings wait after a walk, so that they
-	// share the next. Where walks take over 5 ms, which is at some 100,000
-	// sockets, and findings go on and on, some are said without their other end,
-	// and have it in an update.
-	peerPatience = 100 * time.Millisecond
+	// share the next. Where walks take over 2 ms and findings go on and on, some
+	// are said without their other end, and have it in an update.
+	peerPatience = wakeStep
 )
 
 // peers looks for the other ends of what is about to be said.
