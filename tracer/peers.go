@@ -13,8 +13,8 @@ const peerWords = 2048
 // peerFilter has a bit for each pair of ports that is wanted.
 type peerFilter [peerWords]uint32
 
-// add lets a socket pass that faces id: its local port is the peer's.
-func (f *peerFilter) add(id flow.ID) {
+// add lets a socket pass that faces one: its local port is the peer's.
+func (f *peerFilter) add(id *flow.ID) {
 	// skc_portpair: the peer's port in network order, then the local one in the
 	// host's (include/net/sock.h); the object is little endian only.
 	pair := uint32(bits.ReverseBytes16(id.Local.Port())) | uint32(id.Peer.Port())<<16
@@ -23,13 +23,13 @@ func (f *peerFilter) add(id flow.ID) {
 }
 
 // Facing calls fn for every connection on the host, in any network namespace,
-// whose ports are those of one of ids the other way round, and for a few others.
-// It is one walk over all connections, whatever the number of ids. The socket is
+// whose ports are those of one of socks the other way round, and for a few others.
+// It is one walk over all connections, whatever the number of socks. The socket is
 // only valid during the call.
-func (t *Tracer) Facing(ids []flow.ID, fn func(*flow.Sock)) (err error) {
+func (t *Tracer) Facing(socks []*flow.Sock, fn func(*flow.Sock)) (err error) {
 	var filter peerFilter
-	for _, id := range ids {
-		filter.add(id)
+	for _, s := range socks {
+		filter.add(&s.ID)
 	}
 	if err := t.objs.PeerFilter.Set(filter); err != nil {
 		return fmt.Errorf("setting peer_filter: %w", err)

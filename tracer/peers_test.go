@@ -12,7 +12,7 @@ import (
 func facing(t *testing.T, tr *Tracer, s *flow.Sock, in ...*namespace) []flow.Sock {
 	t.Helper()
 	var found []flow.Sock
-	err := tr.Facing([]flow.ID{s.ID}, func(c *flow.Sock) {
+	err := tr.Facing([]*flow.Sock{s}, func(c *flow.Sock) {
 		for _, ns := range in {
 			if c.NetNS == ns.inode && c.Local == s.Peer && c.Peer == s.Local {
 				found = append(found, *c)
@@ -109,7 +109,7 @@ func TestFacingBetweenSteps(t *testing.T) {
 	tr := load(t, Options{ReadOnly: true})
 	cookies := closeWaits(t, 100)
 	found := map[uint64]int{}
-	other := flow.ID{Local: ipv4.bind, Peer: ipv4.bind}
+	other := &flow.Sock{ID: flow.ID{Local: ipv4.bind, Peer: ipv4.bind}}
 	for done := false; !done; {
 		var err error
 		done, err = tr.WalkSome(flow.WalkStates{States: flow.StateCloseWait.Bit()}, func(s *flow.Sock) {
@@ -120,7 +120,7 @@ func TestFacingBetweenSteps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tr.Facing([]flow.ID{other}, func(*flow.Sock) {}); err != nil {
+		if err := tr.Facing([]*flow.Sock{other}, func(*flow.Sock) {}); err != nil {
 			t.Fatal(err)
 		}
 	}

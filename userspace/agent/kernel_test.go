@@ -122,7 +122,7 @@ func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 }
 
 // Facing implements Kernel. As the kernel's filter it lets others pass as well.
-func (k *fakeKernel) Facing(ids []flow.ID, fn func(*flow.Sock)) error {
+func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
 	if err := k.call("Facing"); err != nil {
 		return err
 	}

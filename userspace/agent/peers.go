@@ -68,26 +68,26 @@ func (p *peers) queries(to []owner.Query) []owner.Query {
 	return to
 }
 
-// reread adds the sockets of the ends, to be read at the same moment as the
-// findings'.
+// reread adds the ends, to be read at the same moment as the findings' sockets.
 func (p *peers) reread(to []*flow.Sock) []*flow.Sock {
 	for _, end := range p.ends {
 		if end != nil {
-			to = append(to, &flow.Sock{ID: end.ID})
+			*end = flow.Sock{ID: end.ID}
+			to = append(to, end)
 		}
 	}
 	return to
 }
 
 // confirm says what is known of the other ends, now that they and the findings
-// were read again: queries and again are what queries and reread added.
-func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query, again []*flow.Sock) {
+// were read again. queries are those that were added.
+func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query) {
 	next := 0
 	for i, end := range p.ends {
 		if end == nil {
 			continue
 		}
-		pending[i].Peer = peerOf(&pending[i].Sock, again[next], &queries[next].Result)
+		pending[i].Peer = peerOf(&pending[i].Sock, end, &queries[next].Result)
 		next++
 	}
 	// Thousands may have opened at once: let go of them.

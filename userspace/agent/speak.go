@@ -55,6 +55,11 @@ func (a *Agent) speak() error {
 		if v := &verdicts[i]; !v.Sock.Gone && a.said(v) {
 			a.write(v, now, wall)
 		}
+		verdicts[i].Peer = nil
+	}
+	if len(a.queries) > keepMax {
+		// Thousands at once are rare, and their memory is not needed before.
+		a.queries, a.pending, a.again = nil, nil, nil
 	}
 	return nil
 }
@@ -65,6 +70,9 @@ func (a *Agent) said(v *detect.Verdict) bool {
 	_, ok := a.open[v.ID]
 	return ok || v.Status == finding.Open
 }
+
+// keepMax is how many questions' memory is kept for the next ones, some 2 MB.
+const keepMax = 2048
 
 // findOwners asks once for all that opens or is updated; what resolves keeps
 // the owner that was found last.
@@ -141,7 +149,7 @@ func (a *Agent) confirm() error {
 		*v.Owner = q.Result
 		a.detector.Keep(v)
 	}
-	a.peers.confirm(a.pending, a.queries[len(a.pending):], a.again[len(a.pending):])
+	a.peers.confirm(a.pending, a.queries[len(a.pending):])
 	return nil
 }
 

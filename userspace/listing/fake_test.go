@@ -38,7 +38,7 @@ func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 	return k.walkErr
 }
 
-func (k *fakeKernel) Facing(_ []flow.ID, fn func(*flow.Sock)) error {
+func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
 	for _, s := range k.socks {
 		fn(&s)
 	}

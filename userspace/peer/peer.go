@@ -3,8 +3,10 @@
 package peer
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/detect"
@@ -14,18 +16,18 @@ import (
 // Source walks all connections of the host.
 type Source interface {
 	// Facing calls fn for every connection whose ports are those of one of
-	// ids the other way round, and may call it for others.
-	Facing(ids []flow.ID, fn func(*flow.Sock)) error
+	// socks the other way round, and may call it for others.
+	Facing(socks []*flow.Sock, fn func(*flow.Sock)) error
 }
 
-// ends are the local and the peer address of a socket.
-type ends [2]netip.AddrPort
-
-// search is one look for the other ends of some sockets.
+// search is one look for the other ends of some sockets. Thousands may be asked
+// for at once, so it takes little memory for each.
 type search struct {
 	socks []*flow.Sock
-	// asked are the sockets by the two addresses their other end has.
-	asked map[ends][]int
+	// order are the places of those that can have another end, sorted by their
+	// addresses.
+	order []int
+	// found are the other ends.
 	found []*flow.Sock
 	fits  []fit
 }
@@ -40,22 +42,19 @@ type fit struct {
 // of them can have one. The answer has the other end of each, nil where there is
 // none on this host, or more than one socket it could be.
 func Find(source Source, socks []*flow.Sock) ([]*flow.Sock, error) {
-	s := search{
-		socks: socks, asked: make(map[ends][]int),
-		found: make([]*flow.Sock, len(socks)), fits: make([]fit, len(socks)),
-	}
-	var ids []flow.ID
+	s := search{socks: socks, found: make([]*flow.Sock, len(socks)), fits: make([]fit, len(socks))}
 	for i, sock := range socks {
 		if connected(sock) {
-			at := ends{sock.Peer, sock.Local}
-			s.asked[at] = append(s.asked[at], i)
-			ids = append(ids, sock.ID)
+			s.order = append(s.order, i)
 		}
 	}
-	if len(ids) == 0 {
+	if len(s.order) == 0 {
 		return s.found, nil
 	}
-	if err := source.Facing(ids, s.offer); err != nil {
+	slices.SortFunc(s.order, func(a, b int) int {
+		return compare(socks[a].Local, socks[a].Peer, socks[b])
+	})
+	if err := source.Facing(socks, s.offer); err != nil {
 		return nil, fmt.Errorf("looking for other ends: %w", err)
 	}
 	for i, fit := range s.fits {
@@ -66,21 +65,38 @@ func Find(source Source, socks []*flow.Sock) ([]*flow.Sock, error) {
 	return s.found, nil
 }
 
+// compare orders sockets by their addresses.
+func compare(local, peer netip.AddrPort, s *flow.Sock) int {
+	return cmp.Or(local.Compare(s.Local), peer.Compare(s.Peer))
+}
+
+// offer takes what may be the other end of some.
 func (s *search) offer(c *flow.Sock) {
-	for _, i := range s.asked[ends{c.Local, c.Peer}] {
-		apart, ok := distance(s.socks[i], c)
-		if !ok || apart > moving {
-			continue
+	first, _ := slices.BinarySearchFunc(s.order, c, func(i int, c *flow.Sock) int {
+		return -compare(c.Peer, c.Local, s.socks[i])
+	})
+	for _, i := range s.order[first:] {
+		if compare(c.Peer, c.Local, s.socks[i]) != 0 {
+			return
 		}
-		have, exact := s.found[i], apart == 0
-		switch {
-		case have != nil && have.Addr == c.Addr:
-		case have == nil || (exact && !s.fits[i].exact):
-			end := *c
-			s.found[i], s.fits[i] = &end, fit{exact: exact}
-		case exact == s.fits[i].exact:
-			s.fits[i].many = true
-		}
+		s.take(i, c)
+	}
+}
+
+// take notes c as the other end of the socket at i, if it is.
+func (s *search) take(i int, c *flow.Sock) {
+	apart, ok := distance(s.socks[i], c)
+	if !ok || apart > moving {
+		return
+	}
+	have, exact := s.found[i], apart == 0
+	switch {
+	case have != nil && have.Addr == c.Addr:
+	case have == nil || (exact && !s.fits[i].exact):
+		end := *c
+		s.found[i], s.fits[i] = &end, fit{exact: exact}
+	case exact == s.fits[i].exact:
+		s.fits[i].many = true
 	}
 }
 

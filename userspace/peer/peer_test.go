@@ -40,7 +40,7 @@ type source struct {
 	err   error
 }
 
-func (s *source) Facing(_ []flow.ID, fn func(*flow.Sock)) error {
+func (s *source) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
 	s.walks++
 	for i := range s.socks {
 		c := s.socks[i]
