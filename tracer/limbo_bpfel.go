@@ -210,7 +210,7 @@ type limboYoungCpu struct {
 	Base      uint32
 	Slots     uint32
 	Busy      uint64
-	Pad       uint64
+	Given     uint64
 }
 
 type limboYoungSlot struct {
@@ -221,8 +221,9 @@ type limboYoungSlot struct {
 	Jiffies uint64
 	Pid     uint32
 	Tid     uint32
+	Given   uint32
 	State   uint8
-	Pad     [7]uint8
+	Pad     [3]uint8
 	Comm    [16]uint8
 }
 
@@ -264,6 +265,7 @@ const (
 	limboVarKeepHolder           = "keep_holder"
 	limboVarKeepRetransmitKind   = "keep_retransmit_kind"
 	limboVarKeepSockFlag         = "keep_sock_flag"
+	limboVarNestedAttached       = "nested_attached"
 	limboVarPeerFilter           = "peer_filter"
 	limboVarPromotedCount        = "promoted_count"
 	limboVarPromotedFilter       = "promoted_filter"
@@ -366,6 +368,7 @@ type limboVariableSpecs struct {
 	KeepHolder         *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepRetransmitKind *ebpf.VariableSpec `ebpf:"keep_retransmit_kind"`
 	KeepSockFlag       *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
+	NestedAttached     *ebpf.VariableSpec `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.VariableSpec `ebpf:"peer_filter"`
 	PromotedCount      *ebpf.VariableSpec `ebpf:"promoted_count"`
 	PromotedFilter     *ebpf.VariableSpec `ebpf:"promoted_filter"`
@@ -444,6 +447,7 @@ type limboVariables struct {
 	KeepHolder         *ebpf.Variable `ebpf:"keep_holder"`
 	KeepRetransmitKind *ebpf.Variable `ebpf:"keep_retransmit_kind"`
 	KeepSockFlag       *ebpf.Variable `ebpf:"keep_sock_flag"`
+	NestedAttached     *ebpf.Variable `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.Variable `ebpf:"peer_filter"`
 	PromotedCount      *ebpf.Variable `ebpf:"promoted_count"`
 	PromotedFilter     *ebpf.Variable `ebpf:"promoted_filter"`

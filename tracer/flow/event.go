@@ -78,4 +78,8 @@ type Stats struct {
 	Tracked      uint64 // sockets in the old generation now
 	// Retransmits counts those of all sockets by kind; not under trace.
 	Retransmits [RetransmitKinds]uint64
+	// Hidden counts transitions that the kernel did not show while the second
+	// program was not attached. Among them may be entries into CLOSE_WAIT, which
+	// a walk finds; no record is lost with them.
+	Hidden uint64
 }

@@ -23,6 +23,8 @@ type fakeKernel struct {
 	ring    []flow.Event
 	held    []flow.Held
 	stats   flow.Stats
+	// followed is what Follow was told last.
+	followed bool
 
 	// ringMax and oldMax bound the ring and the old generation; 0: no bound.
 	ringMax, oldMax int
@@ -192,4 +194,17 @@ func (k *fakeKernel) send(e flow.Event) {
 		return
 	}
 	k.ring = append(k.ring, e)
+}
+
+func (k *fakeKernel) Follow(every bool) error {
+	k.mu.Lock()
+	k.followed = every
+	k.mu.Unlock()
+	return k.call("Follow")
+}
+
+func (k *fakeKernel) follows() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.followed
 }

@@ -33,6 +33,9 @@ type Filter struct {
 	PID       uint32
 	NetNS     uint32
 	Port      uint16
+	// OtherEnds asks for the other ends of what is in limbo too, which costs a
+	// second walk.
+	OtherEnds bool
 }
 
 // limboStates are those that are never meant to last.
@@ -52,7 +55,8 @@ func (f *Filter) states() flow.StateSet {
 	return limboStates
 }
 
-// Collect returns the sockets of this moment, the oldest first.
+// Collect returns the sockets of this moment, the oldest first. Their messages are
+// left to who wants to show them.
 func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
 	states := filter.states()
 	var rows []finding.Finding
@@ -65,9 +69,11 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 	if err != nil {
 		return nil, fmt.Errorf("walking connections: %w", err)
 	}
-	ends, err := otherEnds(kernel, rows)
-	if err != nil {
-		return nil, err
+	var ends []*flow.Sock
+	if filter.OtherEnds {
+		if ends, err = otherEnds(kernel, rows); err != nil {
+			return nil, err
+		}
 	}
 	if err := addOwners(kernel, rows, ends, procRoot); err != nil {
 		return nil, err
@@ -78,17 +84,26 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 		}
 	}
 	rows = slices.DeleteFunc(rows, func(f finding.Finding) bool { return !filter.holds(&f) })
+	return sorted(rows), nil
+}
+
+// sorted returns the rows with the oldest first. They are large, so what is moved
+// about are pointers.
+func sorted(rows []finding.Finding) []finding.Finding {
+	order := make([]*finding.Finding, len(rows))
 	for i := range rows {
-		if rows[i].Kind != finding.KindNone {
-			rows[i].Message = explain.Message(&rows[i])
-		}
+		order[i] = &rows[i]
 	}
-	slices.SortStableFunc(rows, older)
-	return rows, nil
+	slices.SortStableFunc(order, older)
+	out := make([]finding.Finding, len(rows))
+	for i, row := range order {
+		out[i] = *row
+	}
+	return out
 }
 
 // older puts the longest wait first, equal ones in a stable order.
-func older(a, b finding.Finding) int {
+func older(a, b *finding.Finding) int {
 	return cmp.Or(
 		cmp.Compare(b.Duration, a.Duration),
 		a.Sock.Local.Compare(b.Sock.Local),
