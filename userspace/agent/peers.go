@@ -80,7 +80,7 @@ func (p *peers) reread(to []*flow.Sock) []*flow.Sock {
 }
 
 // confirm says what is known of the other ends, now that they and the findings
-// were read again. queries are those that were added.
+// were read again, as often as they are. queries are those that were added.
 func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query) {
 	next := 0
 	for i, end := range p.ends {
@@ -90,9 +90,10 @@ func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query) {
 		pending[i].Peer = peerOf(&pending[i].Sock, end, &queries[next].Result)
 		next++
 	}
-	// Thousands may have opened at once: let go of them.
-	p.ends = nil
 }
+
+// release lets go of what was found: thousands may have opened at once.
+func (p *peers) release() { p.ends = nil }
 
 func peerOf(s, end *flow.Sock, holder *finding.Owner) *finding.Peer {
 	if !peer.Joined(s, end) {

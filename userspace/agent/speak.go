@@ -57,6 +57,7 @@ func (a *Agent) speak() error {
 		}
 		verdicts[i].Peer = nil
 	}
+	a.peers.release()
 	if len(a.queries) > keepMax {
 		// Thousands at once are rare, and their memory is not needed before.
 		a.queries, a.pending, a.again = nil, nil, nil
