@@ -29,6 +29,20 @@ enum sock_flag {
 	SOCK_TIMER = 1 << 7,	  /* expires_jiffies is meant */
 };
 
+/* Why a segment was sent again, see retransmit.h. */
+enum retransmit_kind {
+	RETRANSMIT_NONE = 0,
+	RETRANSMIT_SYN = 1,	   /* no answer to a SYN */
+	RETRANSMIT_FAST = 2,	   /* ACKs tell of a loss */
+	RETRANSMIT_RTO = 3,	   /* the first timeout of a row */
+	RETRANSMIT_BACKOFF = 4,	   /* one more, after a longer wait */
+	RETRANSMIT_SLOW_START = 5, /* after a timeout, at the pace of ACKs */
+	RETRANSMIT_TLP = 6,	   /* a tail loss probe */
+	RETRANSMIT_PROBE = 7,	   /* of a window that was closed over data in flight */
+	RETRANSMIT_OTHER = 8,
+	RETRANSMIT_KINDS = 9,
+};
+
 /* The task a socket was connected, shut down or closed by. */
 struct task_id {
 	__u32 pid; /* thread group, in the agent's pid namespace */
@@ -57,7 +71,8 @@ struct event {
 	__u8 new_state;
 	__u8 flags;
 	__u8 retransmits;
-	__u8 pad[3];
+	__u8 retransmit_kind;
+	__u8 pad[2];
 };
 
 /* What is read from a live socket at one moment. */
@@ -112,6 +127,10 @@ struct sock_values {
 	__u8 retries2;
 	__u8 orphan_retries;
 	__u8 timer_pad[3];
+	__u32 busy_jiffies;   /* since something has been queued for sending; or NEVER */
+	__u32 receive_memory; /* what is queued for reading takes so much, of at most: */
+	__u32 receive_buffer;
+	__u32 queue_pad;
 };
 
 /* One descriptor of a socket, from iter/task_file. */
@@ -143,6 +162,7 @@ struct counters {
 	__u64 nested;	      /* transitions inside a transition, promoted at once */
 	__u64 chain_cut;      /* hash chains longer than a walk follows */
 	__u64 chain_moved;    /* walks that a concurrent change led astray */
+	__u64 stall_unsaid;   /* stalled sockets not told of, to leave room for other events */
 };
 
 /* Where a walk of the connection table stands, and what this kernel is. */
@@ -155,6 +175,15 @@ struct walk_state {
 	__u32 visited;	 /* sockets seen */
 	__u32 hz;	 /* jiffies a second */
 	__u32 pid_level; /* depth of the agent's pid namespace */
+};
+
+/* What waits to be sent or acknowledged in ESTABLISHED sockets, added up by a walk. */
+struct write_queues {
+	__u64 sockets;
+	__u64 unsent; /* bytes */
+	__u64 unacked;
+	__u32 quiet_jiffies; /* the longest time without an ACK while something waits */
+	__u32 busy_jiffies;  /* the longest time that something has been waiting */
 };
 
 /* A slot of the young generation: a cache line. */

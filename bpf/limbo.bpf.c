@@ -18,12 +18,16 @@
 #include "young.h"
 #include "transition.h"
 #include "nested.h"
+#include "stall.h"
+#include "retransmit.h"
+#include "peer.h"
 #include "walk.h"
 #include "holders.h"
 
 /* Runs of an unattached program are kept short: nothing else runs meanwhile. */
 #define AGE_RUN 512
 #define WALK_RUN 256
+#define WALK_VISITS 4096
 
 #define AGE_MORE 1
 #define AGE_PROMOTED 2
@@ -77,10 +81,14 @@ int BPF_PROG(limbo_set_state_nested, struct sock *sk, int oldstate, int newstate
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(limbo_retransmit, struct sock *sk)
 {
-	if (trace_all)
-		trace(sk, EVENT_RETRANSMIT, sk->__sk_common.skc_state, sk->__sk_common.skc_state);
-	else
-		retransmitted(sk);
+	if (trace_all) {
+		trace_retransmit(sk);
+		return 0;
+	}
+	count_retransmit(sk);
+	retransmitted(sk);
+	if (watch_established)
+		suspect(sk);
 	return 0;
 }
 
@@ -144,7 +152,7 @@ int limbo_walk(struct bpf_raw_tracepoint_args *ctx)
 		__u32 done = walk_block(bucket);
 
 		bucket += done;
-		if (done != BLOCK)
+		if (done != BLOCK || walk.visited >= WALK_VISITS)
 			break;
 	}
 	walk.next = bucket;
@@ -224,5 +232,6 @@ const struct event *keep_event __attribute__((unused));
 const struct holder *keep_holder __attribute__((unused));
 const enum event_type *keep_event_type __attribute__((unused));
 const enum sock_flag *keep_sock_flag __attribute__((unused));
+const enum retransmit_kind *keep_retransmit_kind __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -62,6 +62,7 @@ func wantEvent(r limboEvent) flow.Event {
 		SoftErr:   r.ErrSoft,
 
 		Retransmits: r.Retransmits,
+		Retransmit:  flow.RetransmitKind(r.RetransmitKind),
 	}
 	if r.Type != uint8(limboEventTypeEVENT_PROMOTED) || r.Dport != 0 {
 		e.Local, e.Peer = wantAddr(r.Saddr, r.Sport), wantAddr(r.Daddr, r.Dport)
@@ -116,6 +117,10 @@ func wantSock(r limboSockValues) flow.Sock {
 		Expires:     -1,
 		AcceptQueue: r.AcceptQueue,
 		AcceptLimit: r.AcceptLimit,
+
+		Busy:          jiffies(r.BusyJiffies),
+		ReceiveMemory: r.ReceiveMemory,
+		ReceiveBuffer: r.ReceiveBuffer,
 	}
 	if has(limboSockFlagSOCK_CLIENT) {
 		s.Role = flow.RoleClient

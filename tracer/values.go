@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
@@ -129,20 +131,56 @@ func (t *Tracer) setWalk(want flow.WalkStates) error {
 		return fmt.Errorf("reading walk: %w", err)
 	}
 	walk.Next = t.walkNext
+	if walk.Next == 0 {
+		if err := t.objs.WriteQueues.Set(limboWriteQueues{}); err != nil {
+			return fmt.Errorf("setting write_queues: %w", err)
+		}
+	}
 	if err := t.objs.Walk.Set(walk); err != nil {
 		return fmt.Errorf("setting walk: %w", err)
 	}
 	if err := t.objs.WalkStates.Set(uint32(want.States)); err != nil {
 		return fmt.Errorf("setting walk_states: %w", err)
 	}
-	var timewait uint32
-	if want.TimeWait {
-		timewait = 1
-	}
-	if err := t.objs.WalkTimewait.Set(timewait); err != nil {
-		return fmt.Errorf("setting walk_timewait: %w", err)
+	return t.setWaiting(want)
+}
+
+func (t *Tracer) setWaiting(want flow.WalkStates) error {
+	for _, v := range []struct {
+		name  string
+		to    *ebpf.Variable
+		value uint32
+	}{
+		{"walk_timewait", t.objs.WalkTimewait, bit(want.TimeWait)},
+		{"walk_waiting", t.objs.WalkWaiting, bit(want.Waiting)},
+		{"walk_quiet", t.objs.WalkQuiet, uint32(t.inJiffies(want.Quiet))},
+		{"walk_idle", t.objs.WalkIdle, uint32(t.inJiffies(want.Idle))},
+	} {
+		if err := v.to.Set(v.value); err != nil {
+			return fmt.Errorf("setting %s: %w", v.name, err)
+		}
 	}
 	return nil
+}
+
+func bit(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// WriteQueues returns what the last walk for Waiting added up, all of it once the
+// walk is done.
+func (t *Tracer) WriteQueues() (flow.WriteQueues, error) {
+	var q limboWriteQueues
+	if err := t.objs.WriteQueues.Get(&q); err != nil {
+		return flow.WriteQueues{}, fmt.Errorf("reading write_queues: %w", err)
+	}
+	return flow.WriteQueues{
+		Sockets: q.Sockets, Unsent: q.Unsent, Unacked: q.Unacked,
+		Quiet: t.decode.jiffies(q.QuietJiffies), Busy: t.decode.jiffies(q.BusyJiffies),
+	}, nil
 }
 
 // Recall returns what the old generation knows of a socket: who connected or

@@ -34,6 +34,7 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 	defer func() { err = errors.Join(err, out.close()) }()
 	kernel, err := attach(tracer.Options{
 		Watch:       agent.States(cfg.Threshold),
+		Established: cfg.Threshold[finding.EstablishedStalled] > 0,
 		RingBytes:   uint32(in.Config.RingBytes),
 		MaxPromoted: uint32(in.Config.MaxPromoted),
 		YoungSlots:  uint32(in.Config.YoungSlots),
@@ -60,13 +61,14 @@ func attach(opts tracer.Options) (*tracer.Tracer, error) {
 
 func agentConfig(in *agentInput) agent.Config {
 	cfg := agent.Config{
-		Tick:     in.Config.EffectiveTick(),
-		BootID:   bootID(),
-		ProcRoot: procRoot,
-		BootTime: tracer.BootTime,
-		Now:      time.Now,
-		CPUTime:  cpuTime,
-		Ready:    in.Ready,
+		Tick:      in.Config.EffectiveTick(),
+		IdleAudit: in.Config.IdleAudit,
+		BootID:    bootID(),
+		ProcRoot:  procRoot,
+		BootTime:  tracer.BootTime,
+		CPUTime:   cpuTime,
+		Now:       time.Now,
+		Ready:     in.Ready,
 	}
 	for k := range finding.KindCount {
 		cfg.Threshold[k] = in.Config.Threshold(k)

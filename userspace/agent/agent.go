@@ -14,11 +14,13 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/detect"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/owner"
+	"github.com/tcplimbo/tcplimbo/userspace/peer"
 )
 
 // Kernel is the kernel side. Its methods are called from one goroutine.
 type Kernel interface {
 	owner.Source
+	peer.Source
 	// Age promotes sockets that have been in their state for at least this long.
 	Age(young time.Duration, flush func() error) error
 	// AgePace is how soon to do so again at the present rate of connections.
@@ -26,12 +28,17 @@ type Kernel interface {
 	Events(fn func(*flow.Event)) error
 	Read(socks []*flow.Sock, track bool) error
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
+	// WalkSome does a part of a walk and reports whether it was the last; Walk
+	// makes it begin anew.
+	WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (done bool, err error)
 	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)
 	// Follow says whether every transition of tracked sockets matters.
 	Follow(every bool) error
 	Stats() (flow.Stats, error)
+	// WriteQueues is what the last walk added up.
+	WriteQueues() (flow.WriteQueues, error)
 }
 
 // Output takes what the agent says.
@@ -47,15 +54,21 @@ type Meter interface {
 	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration)
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
+	Retransmits(kind string, n uint64)
 	Delay(d time.Duration)
 	// Kernel takes the kernel side's counters, once a tick.
 	Kernel(s flow.Stats)
+	WriteQueues(q flow.WriteQueues)
+	Patrol(cost time.Duration)
 }
 
 // Config is what an Agent needs.
 type Config struct {
 	Threshold [finding.KindCount]time.Duration
 	Tick      time.Duration
+	// IdleAudit is after how long without keepalive an idle connection is
+	// listed; 0: never.
+	IdleAudit time.Duration
 	// BootID makes finding ids unique across hosts and boots.
 	BootID string
 	// ProcRoot is where the proc file system is mounted.
@@ -80,20 +93,24 @@ type Agent struct {
 
 	detector *detect.Detector
 	owners   *owner.Resolver
+	peers    peers
 	states   flow.StateSet
 	started  time.Duration
 
 	losses            losses
 	survey            survey
+	patrol            patrol
+	audit             audit
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
-	// has just cost much.
+	// or other ends has just cost much.
 	quiet, holderCost time.Duration
 
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
 	spoken  int // of pending
+	stuck   []*flow.Sock
 	found   []*flow.Sock
 	// readAt is when the reading began that is put into words, confirmed and
 	// wall when it was done.
@@ -104,6 +121,8 @@ type Agent struct {
 	open    map[string]opened
 	onEvent func(*flow.Event)
 	events  [flow.EventKindCount]uint64
+	// retransmits are those that the meter was told.
+	retransmits [flow.RetransmitKinds]uint64
 }
 
 // New returns an Agent on an attached kernel side.
@@ -111,9 +130,12 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
+		peers:  peers{source: kernel},
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
 		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
+		patrol: newPatrol(&cfg),
+		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 	}
 	a.detector = detect.New(detect.Config{
 		Threshold: cfg.Threshold,
@@ -180,6 +202,9 @@ func (a *Agent) sleep() time.Duration {
 	if due, ok := a.detector.Next(); ok {
 		wake = min(wake, max(due, now, a.quiet)+wakeStep)
 	}
+	if a.patrol.walking {
+		wake = min(wake, now+slicePause)
+	}
 	return max(0, wake-now)
 }
 
@@ -196,6 +221,7 @@ func (a *Agent) last() error {
 		return err
 	}
 	a.countEvents()
+	a.countRetransmits(&stats)
 	a.losses.note(stats.Losses)
 	a.sayLosses(a.cfg.BootTime(), true)
 	return nil
@@ -218,7 +244,10 @@ func (a *Agent) step(now time.Duration) error {
 	if err := a.judge(); err != nil {
 		return err
 	}
-	return a.speak()
+	if err := a.speak(); err != nil {
+		return err
+	}
+	return a.patrolSome()
 }
 
 // age gives the sockets of the young generation a tick to leave their state.
@@ -248,11 +277,15 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	a.meter.Kernel(stats)
+	a.countRetransmits(&stats)
 	a.survey.note(stats.Hidden)
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {
 			return err
 		}
+	}
+	if a.patrol.due(now) {
+		a.beginPatrol(now)
 	}
 	if err := a.settle(now); err != nil {
 		return err

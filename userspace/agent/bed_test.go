@@ -203,12 +203,15 @@ type gauges struct {
 	resolved int
 	lost     map[string]uint64
 	events   map[string]uint64
+	resent   map[string]uint64
 	delays   []time.Duration
 	kernel   flow.Stats
+	patrols  int
+	queues   flow.WriteQueues
 }
 
 func newGauges(t *testing.T) *gauges {
-	return &gauges{t: t, open: map[[2]uint8]int{}, lost: map[string]uint64{}, events: map[string]uint64{}}
+	return &gauges{t: t, open: map[[2]uint8]int{}, lost: map[string]uint64{}, events: map[string]uint64{}, resent: map[string]uint64{}}
 }
 
 func (g *gauges) add(k finding.Kind, r finding.Reason, n int) {
@@ -266,10 +269,31 @@ func (g *gauges) Events(kind string, n uint64) {
 	g.events[kind] += n
 }
 
+func (g *gauges) Retransmits(kind string, n uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.resent[kind] += n
+}
+
 func (g *gauges) Delay(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.delays = append(g.delays, d)
+}
+
+func (g *gauges) Patrol(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.patrols++
+	if d < 0 {
+		g.t.Errorf("a patrol took %v", d)
+	}
+}
+
+func (g *gauges) WriteQueues(q flow.WriteQueues) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.queues = q
 }
 
 // atZero reports that everything that opened was resolved.

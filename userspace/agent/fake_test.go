@@ -30,6 +30,8 @@ type fakeKernel struct {
 	ringMax, oldMax int
 	// deaf: the ring takes nothing. late: it is read later.
 	deaf, late bool
+	// steps is how many a walk has, step the one it is at.
+	steps, step int
 	// pace is what AgePace answers; 0: an hour.
 	pace time.Duration
 	// during runs inside the method of that name, and may take (fake) time.

@@ -96,7 +96,7 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 			continue
 		}
 		*s = k.reading(is)
-		if _, known := k.old[s.Addr]; track && !known && k.watch.Has(s.State) {
+		if _, known := k.old[s.Addr]; track && !known && (k.watch.Has(s.State) || s.State == flow.StateEstablished) {
 			if k.oldMax > 0 && len(k.old) >= k.oldMax {
 				s.Untracked = true
 				continue
@@ -107,17 +107,65 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 	return nil
 }
 
+// waits is what the kernel's walk lets through of ESTABLISHED sockets.
+func waits(s *flow.Sock) bool {
+	return s.WriteSeq != s.SndUna || s.RcvNxt != s.CopiedSeq || !s.HasSocket
+}
+
 // Walk implements Kernel.
 func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
-	if err := k.call("Walk"); err != nil {
+	return k.walk("Walk", want, fn)
+}
+
+func (k *fakeKernel) walk(name string, want flow.WalkStates, fn func(*flow.Sock)) error {
+	if err := k.call(name); err != nil {
 		return err
 	}
 	k.mu.Lock()
 	var found []flow.Sock
 	for _, s := range k.socks {
-		if want.States.Has(s.State) {
+		if want.States.Has(s.State) && (s.State != flow.StateEstablished || !want.Waiting || waits(&s) || want.Idle > 0) {
 			found = append(found, k.reading(s))
 		}
+	}
+	k.mu.Unlock()
+	for i := range found {
+		fn(&found[i])
+		found[i] = flow.Sock{}
+	}
+	return nil
+}
+
+// WalkSome implements Kernel: the last of its steps is a whole walk.
+func (k *fakeKernel) WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (bool, error) {
+	if k.step++; k.step < k.steps {
+		return false, k.call("WalkSome")
+	}
+	k.step = 0
+	return true, k.walk("WalkSome", want, fn)
+}
+
+// WriteQueues implements Kernel.
+func (k *fakeKernel) WriteQueues() (q flow.WriteQueues, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.socks {
+		if s.State == flow.StateEstablished && s.WriteSeq != s.SndUna {
+			q.Sockets++
+		}
+	}
+	return q, nil
+}
+
+// Facing implements Kernel. As the kernel's filter it lets others pass as well.
+func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
+	if err := k.call("Facing"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	var found []flow.Sock
+	for _, s := range k.socks {
+		found = append(found, k.reading(s))
 	}
 	k.mu.Unlock()
 	for i := range found {

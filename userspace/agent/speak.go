@@ -62,6 +62,12 @@ func (a *Agent) speak() error {
 		if !v.Sock.Gone && a.said(v) {
 			a.write(v, a.confirmed, a.wall)
 		}
+		verdicts[i].Peer = nil
+	}
+	a.peers.release()
+	if len(a.queries) > keepMax {
+		// Thousands at once are rare, and their memory is not needed before.
+		a.queries, a.pending, a.again = nil, nil, nil
 	}
 	return nil
 }
@@ -99,6 +105,9 @@ func (a *Agent) said(v *detect.Verdict) bool {
 	return ok || v.Status == finding.Open
 }
 
+// keepMax is how many questions' memory is kept for the next ones, some 2 MB.
+const keepMax = 2048
+
 // findOwners asks once for all that opens or is updated; what resolves keeps
 // the owner that was found last.
 func (a *Agent) findOwners(verdicts []detect.Verdict) error {
@@ -124,15 +133,20 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if len(a.queries) == 0 {
 		return nil
 	}
+	if err := a.peers.find(a.pending, a.cfg.BootTime); err != nil {
+		return err
+	}
+	a.queries = a.peers.queries(a.queries)
 	cost := a.meterCost()
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
 	a.holderCost = believed(cost(), a.holderCost)
-	a.quiet = a.cfg.BootTime() + holderShare*a.holderCost
+	a.quiet = max(a.cfg.BootTime()+holderShare*a.holderCost, a.peers.quiet)
 	for _, v := range a.pending {
 		a.again = append(a.again, &flow.Sock{ID: v.Sock.ID})
 	}
+	a.again = a.peers.reread(a.again)
 	return nil
 }
 
@@ -148,6 +162,7 @@ func (a *Agent) confirm() error {
 		return fmt.Errorf("reading sockets: %w", err)
 	}
 	now := a.cfg.BootTime()
+	a.stuck = a.stuck[:0]
 	for i := a.spoken; i < len(a.pending); i++ {
 		v, s, q := a.pending[i], a.again[i], &a.queries[i]
 		if v.Sock.Gone {
@@ -155,7 +170,7 @@ func (a *Agent) confirm() error {
 		}
 		// Closed by its program meanwhile: reason and holder are others now.
 		closed := s.HasSocket != v.Sock.HasSocket
-		if s.Gone || closed || finding.KindOf(s.State) != v.Kind {
+		if s.Gone || closed || finding.KindOf(s.State) != v.Kind || stirs(v, s) {
 			a.detector.Withdraw(v, now)
 			v.Sock.Gone = true
 			continue
@@ -172,8 +187,17 @@ func (a *Agent) confirm() error {
 		}
 		*v.Owner = q.Result
 		a.detector.Keep(v)
+		if v.Kind == finding.EstablishedStalled && v.Status == finding.Open {
+			a.stuck = append(a.stuck, &flow.Sock{ID: v.Sock.ID})
+		}
 	}
-	return nil
+	a.peers.confirm(a.pending, a.queries[len(a.pending):])
+	return a.track(a.stuck)
+}
+
+// stirs: the data of an ESTABLISHED socket has moved since it was judged.
+func stirs(v *detect.Verdict, s *flow.Sock) bool {
+	return v.Kind == finding.EstablishedStalled && detect.Moved(v.Reason, &v.Sock, s)
 }
 
 func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
@@ -192,6 +216,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Sock:       v.Sock,
 		Live:       v.Live,
 		Owner:      *v.Owner,
+		Peer:       v.Peer,
 	}
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)

@@ -95,6 +95,7 @@ func (a *Agent) resync(now time.Duration) error {
 		return nil
 	}
 	cost := a.meterCost()
+	a.patrol.walking = false // the kernel side knows one walk at a time
 	if err := a.walk(now); err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (a *Agent) walk(now time.Duration) error {
 		return fmt.Errorf("walking connections: %w", err)
 	}
 	a.survey.youngDue = now + settle
-	return a.track()
+	return a.track(a.found)
 }
 
 // settle looks again at the sockets that were passing through, and takes those
@@ -142,7 +143,7 @@ func (a *Agent) settle(now time.Duration) error {
 		}
 	}
 	a.survey.young = a.survey.young[:0]
-	return a.track()
+	return a.track(a.found)
 }
 
 // take tells the detector of a socket that is there.
@@ -153,12 +154,15 @@ func (a *Agent) take(s *flow.Sock) {
 	}
 }
 
-// track has the kernel side send the events of what was found.
-func (a *Agent) track() error {
-	if err := a.kernel.Read(a.found, true); err != nil {
+// track has the kernel side send the events of sockets.
+func (a *Agent) track(socks []*flow.Sock) error {
+	if len(socks) == 0 {
+		return nil
+	}
+	if err := a.kernel.Read(socks, true); err != nil {
 		return fmt.Errorf("tracking sockets: %w", err)
 	}
-	for _, s := range a.found {
+	for _, s := range socks {
 		if !s.Gone && !s.Untracked {
 			a.detector.Tracked(s.ID)
 		}

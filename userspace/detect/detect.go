@@ -61,6 +61,9 @@ type Verdict struct {
 	// Owner is what was found for the finding last; who writes an open or an
 	// update fills it, and it is there again at the next.
 	Owner *finding.Owner
+	// Peer is the other end, if it is on this host; who writes an open or an
+	// update sets it.
+	Peer *finding.Peer
 
 	entry *entry
 	// was is the reason that was written before, if this is an update.
@@ -129,7 +132,9 @@ func (d *Detector) Event(e *flow.Event) {
 		d.promoted(ent, e)
 	case flow.EventTransition:
 		d.transition(ent, e)
-	case flow.EventRetransmit, flow.EventNone, flow.EventKindCount:
+	case flow.EventRetransmit:
+		d.retransmits(ent, e)
+	case flow.EventNone, flow.EventKindCount:
 	}
 }
 

@@ -39,6 +39,10 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 		d.elsewhere(ent, s, now)
 		return
 	}
+	if ent.kind == finding.EstablishedStalled {
+		d.judgeStall(ent, s, now)
+		return
+	}
 	ent.missed = false
 	d.learn(ent, s, now)
 	threshold := d.cfg.Threshold[ent.kind]

@@ -28,6 +28,8 @@ type entry struct {
 	// due is when it was to be looked at again, because at its threshold it did
 	// not hold its condition yet; 0 if it did.
 	due time.Duration
+	// mark is meant in ESTABLISHED.
+	mark mark
 
 	deadline time.Duration
 	index    int // in the queue

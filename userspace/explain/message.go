@@ -22,6 +22,8 @@ var stateWords = map[flow.State]string{
 	flow.StateCloseWait: "CLOSE_WAIT",
 	flow.StateLastAck:   "LAST_ACK",
 	flow.StateClosing:   "CLOSING",
+
+	flow.StateEstablished: "ESTABLISHED without progress",
 }
 
 // Message builds the sentence of a finding out of its facts.
@@ -34,13 +36,41 @@ func Message(f *finding.Finding) string {
 		age = "at least " + age
 	}
 	s := fmt.Sprintf("%s for %s: %s", stateWords[f.Sock.State], age, cause(f)) + unseenHolder(f)
+	if f.Peer != nil {
+		s += "; " + otherEnd(f.Peer)
+	}
 	if end := ending(f); end != "" {
 		s += "; " + end
 	}
 	return s
 }
 
+// otherEnd says how it stands with the peer's socket, which is on this host.
+func otherEnd(p *finding.Peer) string {
+	s := "the other end is " + peerState(p.State)
+	switch {
+	case p.Owner.Process.Relation == finding.RelationHolder:
+		return s + ", held by " + Who(&p.Owner)
+	case p.Orphan:
+		return s + ", closed by its process"
+	case p.Unaccepted:
+		return s + ", not accepted by any process"
+	}
+	return s
+}
+
+// peerState also knows the states that are no findings.
+func peerState(s flow.State) string {
+	if words, ok := stateWords[s]; ok && s != flow.StateEstablished {
+		return words
+	}
+	return strings.ToUpper(s.String())
+}
+
 func cause(f *finding.Finding) string {
+	if f.Kind == finding.EstablishedStalled {
+		return stalled(f)
+	}
 	who, peer := holder(f), address(f.Sock.Peer)
 	switch f.Reason {
 	case finding.NoReply:

@@ -23,9 +23,10 @@ var reasons = map[finding.Reason][]flow.State{
 	finding.EOFIgnored:   {flow.StateCloseWait},
 	finding.EOFUnread:    {flow.StateCloseWait},
 	finding.StillSending: {flow.StateCloseWait},
-	finding.Unaccepted:   {flow.StateCloseWait},
-	finding.PeerSilent:   {flow.StateFinWait1, flow.StateClosing, flow.StateLastAck},
-	finding.ZeroWindow:   {flow.StateFinWait1, flow.StateClosing, flow.StateLastAck},
+	finding.NotReading:   {flow.StateEstablished},
+	finding.Unaccepted:   {flow.StateCloseWait, flow.StateEstablished},
+	finding.PeerSilent:   {flow.StateEstablished, flow.StateFinWait1, flow.StateClosing, flow.StateLastAck},
+	finding.ZeroWindow:   {flow.StateEstablished, flow.StateFinWait1, flow.StateClosing, flow.StateLastAck},
 }
 
 // sample is a finding with this state and reason about a process in this relation.
@@ -45,6 +46,7 @@ func sample(state flow.State, reason finding.Reason, relation finding.Relation) 
 		return f
 	}
 	task := flow.Task{PID: 812, TID: 812, UID: 1000, Comm: "api-worker"}
+	f.Owner.AcceptQueue, f.Owner.AcceptLimit = 5, 128
 	f.Owner.Process = finding.Process{Task: task, Executable: "api", Path: "/srv/api", Relation: relation, FD: -1}
 	if relation == finding.RelationHolder {
 		f.Owner.Process.FD, f.Owner.Total = 14, 1
@@ -71,6 +73,7 @@ func TestResolvedSentences(t *testing.T) {
 	for outcome := finding.OutcomeNone + 1; outcome < finding.OutcomeCount; outcome++ {
 		for _, state := range []flow.State{
 			flow.StateSynSent, flow.StateFinWait1, flow.StateFinWait2, flow.StateCloseWait, flow.StateLastAck, flow.StateClosing,
+			flow.StateEstablished,
 		} {
 			f := sample(state, finding.PeerSilent, finding.RelationHolder)
 			f.Status, f.Outcome, f.Live = finding.Resolved, outcome, false
@@ -84,17 +87,18 @@ func TestResolvedSentences(t *testing.T) {
 func TestEveryWordHasWords(t *testing.T) {
 	// Those that later releases find.
 	unused := map[finding.Reason]bool{
-		finding.DroppedLocally: true, finding.Unreachable: true, finding.ListenerOverflow: true, finding.NotReading: true,
+		finding.DroppedLocally: true, finding.Unreachable: true, finding.ListenerOverflow: true,
 	}
 	said := map[string]finding.Reason{}
 	for reason := finding.ReasonNone + 1; reason < finding.ReasonCount; reason++ {
-		if states, ok := reasons[reason]; ok == unused[reason] {
+		states, ok := reasons[reason]
+		if ok == unused[reason] {
 			t.Errorf("%v: said in %v, later %v", reason, states, unused[reason])
 		}
 		if unused[reason] {
 			continue
 		}
-		text := cause(sample(flow.StateCloseWait, reason, finding.RelationHolder))
+		text := cause(sample(states[0], reason, finding.RelationHolder))
 		if other, ok := said[text]; ok {
 			t.Errorf("%v and %v are told alike: %s", reason, other, text)
 		}
@@ -107,7 +111,7 @@ func TestEveryWordHasWords(t *testing.T) {
 	}
 	for state := range flow.StateMax {
 		kind := finding.KindOf(state)
-		if kind != finding.KindNone && kind != finding.EstablishedStalled && stateWords[state] == "" {
+		if kind != finding.KindNone && stateWords[state] == "" {
 			t.Errorf("%v has no word", state)
 		}
 	}
@@ -206,6 +210,35 @@ func TestDetails(t *testing.T) {
 		{
 			"no program", func(f *finding.Finding) { f.Owner.Process.Executable = "" },
 			"CLOSE_WAIT for 31s: api-worker (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed",
+		},
+		{
+			"the other end", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateFinWait2, Owner: f.Owner}
+				f.GivesUp = finding.GivesUp{Known: true, Never: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is FIN_WAIT2, held by api (pid 812, fd 14); the kernel will never end it",
+		},
+		{
+			"the other end is an orphan", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateTimeWait, Orphan: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is TIME_WAIT, closed by its process",
+		},
+		{
+			"the other end waits to be accepted", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateEstablished, Unaccepted: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is ESTABLISHED, not accepted by any process",
+		},
+		{
+			"the other end is nobody's", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateEstablished}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is ESTABLISHED",
 		},
 		{
 			"IPv6", func(f *finding.Finding) { f.Sock.Peer = netip.MustParseAddrPort("[2001:db8::1]:443") },

@@ -197,10 +197,21 @@ type Owner struct {
 	Holders []flow.Holder
 	// Total counts all holders, also those left out.
 	Total int
+	// AcceptQueue and AcceptLimit are those of a listener.
+	AcceptQueue, AcceptLimit uint32
 }
 
 // MaxHolders is how many holders a record lists.
 const MaxHolders = 16
+
+// Peer is the other end of a connection, where that is a socket on this host.
+type Peer struct {
+	State flow.State
+	// Orphan: its process has closed it. Unaccepted: no process has it yet.
+	Orphan, Unaccepted bool
+	// Owner is who holds it; its process has RelationHolder or RelationNone.
+	Owner Owner
+}
 
 // GivesUp is what the kernel will do with a socket by itself.
 type GivesUp struct {
@@ -233,7 +244,9 @@ type Finding struct {
 	Sock flow.Sock
 	Live bool
 
-	Owner   Owner
+	Owner Owner
+	// Peer is nil where the other end is not known to be on this host.
+	Peer    *Peer
 	GivesUp GivesUp
 	Message string
 }
@@ -251,8 +264,9 @@ type Transition struct {
 	Task flow.Task
 	// Retransmit marks a retransmission instead of a change of state; Old
 	// and New are then the same.
-	Retransmit  bool
-	Retransmits uint8
+	Retransmit     bool
+	Retransmits    uint8
+	RetransmitKind flow.RetransmitKind
 }
 
 // Loss says that kernel records were lost and the state was read again.

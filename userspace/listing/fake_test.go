@@ -22,7 +22,11 @@ type fakeKernel struct {
 	held       []flow.Held
 	walkErr    error
 	holdersErr error
-	want       flow.WalkStates
+	readErr    error
+	// after changes what the second reading shows.
+	after     func(*flow.Sock)
+	facingErr error
+	want      flow.WalkStates
 }
 
 func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
@@ -35,6 +39,28 @@ func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 		}
 	}
 	return k.walkErr
+}
+
+// Read shows what after says, else what Walk showed.
+func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
+	if track {
+		panic("list tracks nothing")
+	}
+	for _, s := range socks {
+		i := slices.IndexFunc(k.socks, func(is flow.Sock) bool { return is.Key == s.Key })
+		*s = k.socks[i]
+		if k.after != nil {
+			k.after(s)
+		}
+	}
+	return k.readErr
+}
+
+func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
+	for _, s := range k.socks {
+		fn(&s)
+	}
+	return k.facingErr
 }
 
 func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {

@@ -13,12 +13,15 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/explain"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/owner"
+	"github.com/tcplimbo/tcplimbo/userspace/peer"
 )
 
 // Kernel reads sockets.
 type Kernel interface {
 	owner.Source
+	peer.Source
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
+	Read(socks []*flow.Sock, track bool) error
 }
 
 // Filter selects sockets; zero values select all in limbo.
@@ -31,13 +34,17 @@ type Filter struct {
 	PID       uint32
 	NetNS     uint32
 	Port      uint16
+	// OtherEnds asks for the other ends of what is in limbo too, which costs a
+	// second walk.
+	OtherEnds bool
 }
 
-// limboStates are those that are never meant to last.
+// limboStates are those that are never meant to last; ESTABLISHED is, unless its
+// data does not move.
 const limboStates = 1<<flow.StateSynSent | 1<<flow.StateFinWait1 | 1<<flow.StateFinWait2 |
-	1<<flow.StateCloseWait | 1<<flow.StateLastAck | 1<<flow.StateClosing
+	1<<flow.StateCloseWait | 1<<flow.StateLastAck | 1<<flow.StateClosing | 1<<flow.StateEstablished
 
-const allStates = limboStates | 1<<flow.StateEstablished | 1<<flow.StateSynRecv | 1<<flow.StateListen |
+const allStates = limboStates | 1<<flow.StateSynRecv | 1<<flow.StateListen |
 	1<<flow.StateTimeWait
 
 func (f *Filter) states() flow.StateSet {
@@ -56,6 +63,9 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 	states := filter.states()
 	var rows []finding.Finding
 	want := flow.WalkStates{States: states, TimeWait: states.Has(flow.StateTimeWait)}
+	if !filter.healthy() {
+		want.Waiting, want.Quiet = true, passing
+	}
 	err := kernel.Walk(want, func(s *flow.Sock) {
 		if states.Has(s.State) && filter.fits(s) && !filter.passes(s) {
 			rows = append(rows, row(s, now))
@@ -64,7 +74,16 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 	if err != nil {
 		return nil, fmt.Errorf("walking connections: %w", err)
 	}
-	if err := addOwners(kernel, rows, procRoot); err != nil {
+	if rows, err = judgeEstablished(kernel, rows, &filter, now); err != nil {
+		return nil, err
+	}
+	var ends []*flow.Sock
+	if filter.OtherEnds {
+		if ends, err = otherEnds(kernel, rows); err != nil {
+			return nil, err
+		}
+	}
+	if err := addOwners(kernel, rows, ends, procRoot); err != nil {
 		return nil, err
 	}
 	if states.Has(flow.StateListen) {
@@ -107,7 +126,7 @@ const passing = 250 * time.Millisecond
 // passes tells what is only passing. Nothing proves how long a peer has closed
 // its window to what is left to send, but that is not passing.
 func (f *Filter) passes(s *flow.Sock) bool {
-	if f.All || f.States != 0 || f.OlderThan != 0 {
+	if f.All || f.States != 0 || f.OlderThan != 0 || s.State == flow.StateEstablished {
 		return false
 	}
 	blocked := finding.KindOf(s.State) == finding.ClosingStalled && s.SendWindow == 0 && s.Unsent() > 0
@@ -139,7 +158,7 @@ func streaming(s *flow.Sock) bool {
 func (f *Filter) fits(s *flow.Sock) bool {
 	return (f.NetNS == 0 || s.NetNS == f.NetNS) &&
 		(f.Port == 0 || s.Local.Port() == f.Port || s.Peer.Port() == f.Port) &&
-		detect.AgeBound(s) >= f.OlderThan
+		(s.State == flow.StateEstablished || detect.AgeBound(s) >= f.OlderThan)
 }
 
 func (f *Filter) holds(row *finding.Finding) bool {
@@ -174,14 +193,41 @@ func row(s *flow.Sock, now time.Time) finding.Finding {
 	return f
 }
 
-func addOwners(source owner.Source, rows []finding.Finding, procRoot string) error {
+// otherEnds returns the other end of each row in limbo, nil for the rest.
+func otherEnds(source peer.Source, rows []finding.Finding) ([]*flow.Sock, error) {
+	var stuck []*flow.Sock
+	var places []int
+	for i := range rows {
+		if rows[i].Kind != finding.KindNone {
+			stuck, places = append(stuck, &rows[i].Sock), append(places, i)
+		}
+	}
+	found, err := peer.Find(source, stuck)
+	if err != nil {
+		return nil, err
+	}
+	ends := make([]*flow.Sock, len(rows))
+	for i, place := range places {
+		// They are not read again: where data moves it is not told.
+		if end := found[i]; end != nil && peer.Joined(stuck[i], end) {
+			ends[place] = end
+		}
+	}
+	return ends, nil
+}
+
+// addOwners looks once for who holds the rows and their other ends.
+func addOwners(source owner.Source, rows []finding.Finding, ends []*flow.Sock, procRoot string) error {
 	queries := make([]owner.Query, 0, len(rows))
 	for i := range rows {
-		s := &rows[i].Sock
-		if s.TimeWait {
-			continue
+		if s := &rows[i].Sock; !s.TimeWait {
+			queries = append(queries, owner.Query{Sock: s, Unaccepted: detect.Unaccepted(s)})
 		}
-		queries = append(queries, owner.Query{Sock: s, Unaccepted: detect.Unaccepted(s)})
+	}
+	for _, end := range ends {
+		if end != nil {
+			queries = append(queries, owner.Query{Sock: end})
+		}
 	}
 	if len(queries) == 0 {
 		return nil
@@ -189,16 +235,21 @@ func addOwners(source owner.Source, rows []finding.Finding, procRoot string) err
 	if err := owner.New(source, procRoot).Resolve(queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
-	next := 0
 	for i := range rows {
 		if rows[i].Sock.TimeWait {
 			continue
 		}
-		q := &queries[next]
-		next++
+		q := &queries[0]
+		queries = queries[1:]
 		rows[i].Owner = q.Result
 		if q.Server && rows[i].Sock.Role == flow.RoleUnknown {
 			rows[i].Sock.Role = flow.RoleServer
+		}
+	}
+	for i, end := range ends {
+		if end != nil {
+			rows[i].Peer = peer.Describe(end, &queries[0].Result)
+			queries = queries[1:]
 		}
 	}
 	return nil
@@ -226,5 +277,5 @@ func addListeners(source owner.Source, rows []finding.Finding, filter *Filter, p
 	if err != nil {
 		return nil, fmt.Errorf("finding listeners: %w", err)
 	}
-	return rows, addOwners(source, rows[first:], procRoot)
+	return rows, addOwners(source, rows[first:], nil, procRoot)
 }

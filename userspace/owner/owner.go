@@ -107,6 +107,7 @@ func (r *Resolver) answer(q *Query) {
 		q.Result = r.holding(holders)
 	case q.Unaccepted && listener != nil:
 		q.Result = r.one(listener.Task, finding.RelationListener)
+		q.Result.AcceptQueue, q.Result.AcceptLimit = listener.AcceptQueue, listener.AcceptLimit
 	default:
 		q.Result = r.past(q)
 	}

@@ -78,6 +78,8 @@ func (c *Converter) Convert(events []flow.Event, wall time.Time, emit func(*find
 			Task:        e.Task,
 			Retransmit:  e.Kind == flow.EventRetransmit,
 			Retransmits: e.Retransmits,
+
+			RetransmitKind: e.Retransmit,
 		}
 		emit(&c.record)
 	}

@@ -50,6 +50,7 @@ const (
 	wordUpdate   = "STILL"
 	wordResolved = "RESOLVED"
 	wordLoss     = "LOSS"
+	wordAudit    = "IDLE"
 
 	red    = "\x1b[1;31m"
 	yellow = "\x1b[33m"
@@ -67,7 +68,11 @@ const maxMessage = 2048
 
 // AppendFinding appends a finding as a block of lines.
 func (c *Formatter) AppendFinding(dst []byte, f *finding.Finding) []byte {
-	b := c.begin(dst, f.Time, wordOf(f.Status), colorOf(f.Status))
+	word, color := wordOf(f.Status), colorOf(f.Status)
+	if f.Kind == finding.KindNone {
+		word, color = wordAudit, ""
+	}
+	b := c.begin(dst, f.Time, word, color)
 	message := f.Message
 	if message == "" {
 		message = f.Kind.String()

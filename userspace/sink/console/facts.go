@@ -74,10 +74,14 @@ func age(f *finding.Finding) string {
 	if f.Duration < 0 || f.Sock.State == flow.StateUnknown {
 		return ""
 	}
-	if !f.Since.IsZero() && !f.SinceExact {
-		return f.Sock.State.Label() + " for at least " + readable.Age(f.Duration)
+	state := f.Sock.State.Label()
+	if f.Kind == finding.EstablishedStalled {
+		state += ", stalled" // it is not the connection's age
 	}
-	return f.Sock.State.Label() + " for " + readable.Age(f.Duration)
+	if !f.Since.IsZero() && !f.SinceExact {
+		return state + " for at least " + readable.Age(f.Duration)
+	}
+	return state + " for " + readable.Age(f.Duration)
 }
 
 // queues names the queues that hold something. That none does is a fact too.
