@@ -33,6 +33,7 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -78,6 +79,9 @@ enum tcp_state {
 	TCP_NEW_SYN_RECV = 12,
 };
 
+/* include/uapi/linux/ipv6_route.h: the route leads to a router */
+#define RTF_GATEWAY 2
+
 /* include/net/sock.h, enum sock_flags: bit numbers, unchanged since 2.6 */
 #define SOCK_DEAD 0
 #define SOCK_KEEPOPEN 3
@@ -96,6 +100,10 @@ struct in6_addr {
 
 struct ns_common {
 	unsigned int inum;
+} KERNEL_TYPE;
+
+struct list_head {
+	struct list_head *next;
 } KERNEL_TYPE;
 
 struct inet_hashinfo;
@@ -120,6 +128,7 @@ struct netns_ipv4 {
 
 struct net {
 	struct ns_common ns;
+	struct list_head dev_base_head; /* net_device.dev_list */
 	struct netns_ipv4 ipv4;
 } KERNEL_TYPE;
 
@@ -194,6 +203,7 @@ struct sock_common {
 } KERNEL_TYPE;
 
 struct hlist_node {
+	struct hlist_node *next;
 	struct hlist_node **pprev; /* not NULL: in a list */
 } KERNEL_TYPE;
 
@@ -219,12 +229,14 @@ struct sock_cgroup_data {
 } KERNEL_TYPE;
 
 struct socket;
+struct dst_entry;
 
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
 	int sk_err_soft;
 	struct socket *sk_socket;
+	struct dst_entry *sk_dst_cache; /* the route it uses, NULL: none at the moment */
 	kuid_t sk_uid;
 	__u16 sk_protocol;
 	__u16 sk_type;
@@ -294,6 +306,100 @@ struct inet_timewait_sock {
 	__u32 tw_entry_stamp; /* 6.14: when it was made, ms of ktime_get_ns() */
 	struct timer_list tw_timer;
 } KERNEL_TYPE;
+
+struct neigh_hash_table;
+
+struct neigh_table {
+	struct neigh_hash_table *nht;
+} KERNEL_TYPE;
+
+struct neigh_parms {
+	struct neigh_table *tbl;
+} KERNEL_TYPE;
+
+struct in_ifaddr {
+	struct in_ifaddr *ifa_next;
+	__be32 ifa_local;
+} KERNEL_TYPE;
+
+struct in_device {
+	struct in_ifaddr *ifa_list;
+	struct neigh_parms *arp_parms;
+} KERNEL_TYPE;
+
+struct inet6_ifaddr {
+	struct in6_addr addr;
+	struct list_head if_list;
+} KERNEL_TYPE;
+
+struct inet6_dev {
+	struct list_head addr_list; /* inet6_ifaddr.if_list */
+	struct neigh_parms *nd_parms;
+} KERNEL_TYPE;
+
+struct net_device {
+	struct list_head dev_list;
+	possible_net_t nd_net;
+	struct in_device *ip_ptr;
+	struct inet6_dev *ip6_ptr;
+} KERNEL_TYPE;
+
+/* include/net/neighbour.h: who has which link-layer address */
+struct neighbour {
+	struct neighbour *next; /* up to 6.12 */
+	struct hlist_node hash; /* from 6.13 on */
+	struct net_device *dev;
+	__u8 nud_state;
+	__u8 primary_key[16]; /* as long as the address */
+} KERNEL_TYPE;
+
+struct hlist_head {
+	struct hlist_node *first;
+} KERNEL_TYPE;
+
+struct neigh_hash_table {
+	struct neighbour **hash_buckets; /* up to 6.12 */
+	struct hlist_head *hash_heads;	 /* from 6.13 on */
+	unsigned int hash_shift;
+	__u32 hash_rnd[4];
+} KERNEL_TYPE;
+
+struct dst_ops {
+	unsigned short family;
+} KERNEL_TYPE;
+
+struct dst_entry {
+	struct net_device *dev;
+	struct dst_ops *ops;
+} KERNEL_TYPE;
+
+/* include/net/route.h */
+struct rtable {
+	__u8 rt_gw_family;
+	__be32 rt_gw4;
+	struct in6_addr rt_gw6;
+} KERNEL_TYPE;
+
+/* include/net/ip6_fib.h */
+struct rt6_info {
+	struct in6_addr rt6i_gateway;
+	__u32 rt6i_flags;
+} KERNEL_TYPE;
+
+struct sk_buff {
+	struct sock *sk;
+	struct net_device *dev;
+} KERNEL_TYPE;
+
+/* net/mptcp/protocol.h */
+struct mptcp_sock {
+	struct sock *first; /* the TCP socket behind it */
+} KERNEL_TYPE;
+
+/* include/net/dropreason-core.h; only whether it is there is asked */
+enum skb_drop_reason {
+	SKB_DROP_REASON_NOT_SPECIFIED = 2,
+};
 
 struct inode {
 	unsigned short i_mode;

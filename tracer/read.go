@@ -66,6 +66,7 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		YoungOverrun: c.YoungOverrun,
 		Nested:       c.Nested,
 		Tracked:      tracked,
+		SYNDropsLost: c.SynDropLost,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved
 	s.Recursion = t.unseen(misses(t.objs.LimboSetState), c.Nested)

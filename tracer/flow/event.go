@@ -74,4 +74,5 @@ type Stats struct {
 	YoungOverrun uint64 // slots looked at early because their ring came round
 	Nested       uint64 // transitions inside a transition
 	Tracked      uint64 // sockets in the old generation now
+	SYNDropsLost uint64 // dropped SYNs that found no room to be noted
 }
