@@ -6,6 +6,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -30,6 +32,10 @@ type Kernel interface {
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)
 	Stats() (flow.Stats, error)
+	// WatchSYN begins or ends looking at packets that this host drops.
+	WatchSYN(on bool) error
+	// HasAddress reports whether the network namespace of a socket has an address.
+	HasAddress(sock flow.Key, addr netip.Addr) (bool, error)
 }
 
 // Output takes what the agent says.
@@ -82,6 +88,11 @@ type Agent struct {
 	// quiet is until when no sockets are judged, because looking for holders
 	// has just cost much.
 	quiet, holderCost time.Duration
+
+	// dropsOn: dropped packets are looked at, until dropsUntil at least.
+	dropsOn     bool
+	dropsUntil  time.Duration
+	dropsFailed sync.Once
 
 	queries []owner.Query
 	pending []*detect.Verdict
@@ -222,6 +233,7 @@ func (a *Agent) tick(now time.Duration) error {
 			return err
 		}
 	}
+	a.watchDrops(now)
 	a.sayLosses(now, false)
 	return nil
 }

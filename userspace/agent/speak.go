@@ -78,6 +78,7 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 		q := owner.Query{
 			Sock:       &v.Sock,
 			Unaccepted: detect.Unaccepted(&v.Sock),
+			Peer:       detect.MayOverflow(v),
 			Opener:     v.Opener,
 			// It brought the socket into its state, or into the one before.
 			Captured: v.Since,
@@ -94,6 +95,9 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	before := a.cfg.BootTime()
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
+	}
+	if err := a.findListeners(); err != nil {
+		return err
 	}
 	after := a.cfg.BootTime()
 	a.holderCost = believed(after-before, a.holderCost)
@@ -122,6 +126,9 @@ func (a *Agent) confirm() error {
 			a.detector.Withdraw(v, now)
 			v.Sock.Gone = true
 			continue
+		}
+		if s.SYN.Drop == nil {
+			s.SYN.Drop = v.Sock.SYN.Drop // the reason was decided by it
 		}
 		role := v.Sock.Role
 		if role == flow.RoleUnknown && q.Server {
@@ -155,6 +162,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Sock:       v.Sock,
 		Live:       v.Live,
 		Owner:      *v.Owner,
+		Listener:   v.Listener,
 	}
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)

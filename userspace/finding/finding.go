@@ -195,6 +195,13 @@ type Owner struct {
 // MaxHolders is how many holders a record lists.
 const MaxHolders = 16
 
+// Listener is a listener on this host that takes no more connections.
+type Listener struct {
+	Process Process
+	// Queue connections wait to be accepted where Limit may.
+	Queue, Limit uint32
+}
+
 // GivesUp is what the kernel will do with a socket by itself.
 type GivesUp struct {
 	Known bool
@@ -228,7 +235,9 @@ type Finding struct {
 
 	Owner   Owner
 	GivesUp GivesUp
-	Message string
+	// Listener is whose queue is full, nil if the reason is another one.
+	Listener *Listener
+	Message  string
 }
 
 // Transition is one state change, as trace prints it.
@@ -246,6 +255,8 @@ type Transition struct {
 	// and New are then the same.
 	Retransmit  bool
 	Retransmits uint8
+	// Outcome is how a connect failed, OutcomeNone for all other transitions.
+	Outcome Outcome
 }
 
 // Loss says that kernel records were lost and the state was read again.
