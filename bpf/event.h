@@ -10,6 +10,7 @@
 
 #define COMM_LEN 16
 #define NEVER 0xffffffffU
+#define CALLERS 5
 
 enum event_type {
 	EVENT_NONE = 0,
@@ -118,12 +119,12 @@ struct sock_values {
 struct syn_drop {
 	__u64 cookie;
 	__u64 time_ns;
-	__u64 location;	  /* who freed it: an address in the kernel's code */
-	__u64 caller;	  /* and who called that; 0: not found */
-	__u32 reason;	  /* a number of this kernel's; 0: it gives none */
-	__u32 netns;	  /* of the device it was at, or of the socket */
-	__u32 hash;	  /* skc_hash of the socket */
-	__u8 retransmits; /* icsk_retransmits then */
+	__u64 location;		/* who freed it: an address in the kernel's code */
+	__u64 callers[CALLERS]; /* and who called that, the nearest first; 0: no more */
+	__u32 reason;		/* a number of this kernel's; 0: it gives none */
+	__u32 netns;		/* of the device it was at, or of the socket */
+	__u32 hash;		/* skc_hash of the socket */
+	__u8 retransmits;	/* icsk_retransmits then */
 	__u8 pad[3];
 };
 

@@ -26,23 +26,26 @@ struct {
 	__type(value, struct syn_cause);
 } syn_causes SEC(".maps");
 
-/* The tracepoint's own frames, the one that frees, and the one above that. */
-#define FRAMES 12
+/* The tracepoint's own frames, the one that frees, and its callers. */
+#define FRAMES (8 + CALLERS)
 
 /*
- * Who called what stands at location. All of netfilter's hooks drop in one
- * function, and only its caller tells which hook it was.
+ * Who called what stands at location. All of netfilter's hooks drop in the same
+ * functions, and only their callers tell which hook it was.
  */
-static __always_inline __u64 caller_of(void *ctx, __u64 location)
+static __always_inline void put_callers(void *ctx, struct syn_drop *d)
 {
 	__u64 frames[FRAMES] = {};
 
 	if (bpf_get_stack(ctx, frames, sizeof(frames), 0) < 0)
-		return 0;
-	for (int i = 0; i < FRAMES - 1; i++)
-		if (frames[i] == location)
-			return frames[i + 1];
-	return 0;
+		return;
+	for (int i = 0; i < FRAMES - CALLERS; i++) {
+		if (frames[i] != d->location)
+			continue;
+		for (int j = 0; j < CALLERS; j++)
+			d->callers[j] = frames[i + 1 + j];
+		return;
+	}
 }
 
 static __always_inline void note_syn_drop(void *ctx, struct sock *sk, struct sk_buff *skb,
@@ -62,7 +65,7 @@ static __always_inline void note_syn_drop(void *ctx, struct sock *sk, struct sk_
 	d.cookie = sk->__sk_common.skc_cookie.counter;
 	d.time_ns = bpf_ktime_get_boot_ns();
 	d.location = location;
-	d.caller = caller_of(ctx, location);
+	put_callers(ctx, &d);
 	d.reason = reason;
 	d.netns = dev ? BPF_CORE_READ(dev, nd_net.net, ns.inum) : read_netns(&sk->__sk_common);
 	d.hash = sk->__sk_common.skc_hash;
@@ -156,11 +159,29 @@ static __always_inline __u8 neighbour_state(struct next_hop *to)
 	return 0;
 }
 
+/*
+ * The route of a SYN that was sent and has not left: it waits for its next hop,
+ * as skb_still_in_host_queue() finds too (net/ipv4/tcp_output.c). Then it is not
+ * retransmitted, and the socket's own route, which an IPv6 socket gives up at
+ * each time-out (tcp_write_timeout), not looked for again.
+ */
+static __always_inline struct dst_entry *queued_route(struct sock *sk)
+{
+	struct sk_buff_fclones *syn = (void *)BPF_CORE_READ(sk, tcp_rtx_queue.rb_node);
+
+	if (!syn || BPF_CORE_READ(syn, fclone_ref.refs.counter) < 2 ||
+	    BPF_CORE_READ(syn, skb2.sk) != sk)
+		return NULL;
+	return (struct dst_entry *)(BPF_CORE_READ(syn, skb2._skb_refdst) & ~1UL);
+}
+
 static __always_inline __u8 read_neighbour(struct sock *sk)
 {
 	struct dst_entry *dst = BPF_CORE_READ(sk, sk_dst_cache);
 	struct next_hop to = {};
 
+	if (!dst)
+		dst = queued_route(sk);
 	if (!dst)
 		return 0;
 	to.dev = BPF_CORE_READ(dst, dev);

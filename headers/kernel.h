@@ -230,6 +230,11 @@ struct sock_cgroup_data {
 
 struct socket;
 struct dst_entry;
+struct rb_node;
+
+struct rb_root {
+	struct rb_node *rb_node;
+} KERNEL_TYPE;
 
 struct sock {
 	struct sock_common __sk_common;
@@ -237,6 +242,7 @@ struct sock {
 	int sk_err_soft;
 	struct socket *sk_socket;
 	struct dst_entry *sk_dst_cache; /* the route it uses, NULL: none at the moment */
+	struct rb_root tcp_rtx_queue;	/* sk_buff.rbnode: what is not acknowledged */
 	kuid_t sk_uid;
 	__u16 sk_protocol;
 	__u16 sk_type;
@@ -389,6 +395,13 @@ struct rt6_info {
 struct sk_buff {
 	struct sock *sk;
 	struct net_device *dev;
+	unsigned long _skb_refdst; /* a struct dst_entry, and a flag in the lowest bit */
+} KERNEL_TYPE;
+
+/* net/core/skbuff.c: a segment, and what was sent of it, made at once */
+struct sk_buff_fclones {
+	struct sk_buff skb2;
+	refcount_t fclone_ref;
 } KERNEL_TYPE;
 
 /* net/mptcp/protocol.h */

@@ -139,7 +139,7 @@ func TestSizes(t *testing.T) {
 		{"event", eventSize, 128},
 		{"sock_values", valuesSize, 192},
 		{"holder", holderSize, 96},
-		{"syn_cause", causeSize, 72},
+		{"syn_cause", causeSize, 104},
 		{"young_cpu", int(unsafe.Sizeof(limboYoungCpu{})), 64},
 	}
 	for _, tt := range tests {

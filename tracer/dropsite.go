@@ -48,9 +48,9 @@ func (d *dropSites) of(s site) *flow.Drop {
 	if d.reasons == nil {
 		d.reasons = kernelDropReasons()
 	}
-	where := d.symbols.lookup(s.location, s.caller)
+	where := d.symbols.lookup(s.frames[:]...)
 	drop := &flow.Drop{Reason: d.reasons.name(s.reason), Location: where[0].String(), NetNS: s.netns}
-	drop.Hook = hookOf(drop.Reason, where[0].name, where[1].name)
+	drop.Hook = hookOf(drop.Reason, where)
 	if drop.Reason == "" && !droppers[where[0].name] {
 		drop = nil
 	}
@@ -80,33 +80,20 @@ var droppers = map[string]bool{
 
 // hooks are the functions that call netfilter, by where that is.
 var hooks = map[string]string{
-	"__ip_local_out":             "output",
-	"ip_local_out":               "output",
-	"__ip6_local_out":            "output",
-	"ip6_local_out":              "output",
-	"ip6_xmit":                   "output",
-	"ip_output":                  "postrouting",
-	"ip6_output":                 "postrouting",
-	"__dev_queue_xmit":           "egress",
-	"nf_hook_egress":             "egress",
-	"nf_hook_direct_egress":      "egress",
-	"__netif_receive_skb_core":   "ingress",
-	"nf_ingress":                 "ingress",
-	"br_handle_frame":            "bridge",
-	"br_handle_frame_finish":     "bridge",
-	"__br_forward":               "bridge",
-	"br_forward_finish":          "bridge",
-	"br_nf_pre_routing":          "bridge",
-	"br_nf_forward":              "bridge",
-	"br_nf_forward_ip":           "bridge",
-	"br_nf_post_routing":         "bridge",
-	"br_dev_queue_push_xmit":     "bridge",
-	"__netif_receive_skb_one_co": "ingress",
+	"__ip_local_out":           "output",
+	"ip_local_out":             "output",
+	"__ip6_local_out":          "output",
+	"ip6_local_out":            "output",
+	"ip6_xmit":                 "output",
+	"ip_output":                "postrouting",
+	"ip6_output":               "postrouting",
+	"__dev_queue_xmit":         "egress",
+	"__netif_receive_skb_core": "ingress",
 }
 
 // hookOf says where on its way a packet was, from the reason if that is enough
 // and else from who called netfilter.
-func hookOf(reason, location, caller string) string {
+func hookOf(reason string, frames []symbol) string {
 	switch {
 	case reason == "TC_EGRESS":
 		return "tc_egress"
@@ -118,10 +105,17 @@ func hookOf(reason, location, caller string) string {
 		return "xdp"
 	case strings.HasPrefix(reason, "QDISC_"), strings.HasPrefix(reason, "FQ_"), strings.HasPrefix(reason, "CAKE_"):
 		return "qdisc"
-	case location == "nf_hook_slow":
+	case reason != "" && reason != "NETFILTER_DROP":
+		return ""
+	}
+	netfilter := false
+	for _, f := range frames {
 		// The compiler may have cut a function in two: ip_output.part.0.
-		name, _, _ := strings.Cut(caller, ".")
-		return hooks[name]
+		name, _, _ := strings.Cut(f.name, ".")
+		if netfilter && hooks[name] != "" {
+			return hooks[name]
+		}
+		netfilter = netfilter || name == "nf_hook_slow"
 	}
 	return ""
 }

@@ -188,7 +188,7 @@ type limboSynDrop struct {
 	Cookie      uint64
 	TimeNs      uint64
 	Location    uint64
-	Caller      uint64
+	Callers     [5]uint64
 	Reason      uint32
 	Netns       uint32
 	Hash        uint32

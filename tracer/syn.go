@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	// callers is CALLERS of bpf/event.h.
+	callers   = len(limboSynDrop{}.Callers)
 	causeSize = int(unsafe.Sizeof(limboSynCause{}))
 	// maxDrops is how many sockets' drops are remembered; of those dropped
 	// longest ago the next retransmission tells again. 1 MiB of kernel memory.
@@ -149,8 +151,9 @@ type cause struct {
 
 // site is where in the kernel and on this host a SYN was dropped.
 type site struct {
-	location, caller uint64
-	reason, netns    uint32
+	// frames are who freed it, and who called that, the nearest first.
+	frames        [1 + callers]uint64
+	reason, netns uint32
 }
 
 func (c *cause) decode(b []byte) error {
@@ -159,15 +162,15 @@ func (c *cause) decode(b []byte) error {
 	}
 	le := binary.LittleEndian
 	*c = cause{
-		dropped: le.Uint64(b[24:]) != 0,
-		site: site{
-			location: le.Uint64(b[32:]), caller: le.Uint64(b[40:]),
-			reason: le.Uint32(b[48:]), netns: le.Uint32(b[52:]),
-		},
-		droppedAt:   b[60],
-		known:       b[64] != 0,
-		retransmits: b[65],
-		neighbour:   b[66],
+		dropped:     le.Uint64(b[24:]) != 0,
+		site:        site{reason: le.Uint32(b[80:]), netns: le.Uint32(b[84:])},
+		droppedAt:   b[92],
+		known:       b[96] != 0,
+		retransmits: b[97],
+		neighbour:   b[98],
+	}
+	for i := range c.site.frames {
+		c.site.frames[i] = le.Uint64(b[32+8*i:])
 	}
 	return nil
 }

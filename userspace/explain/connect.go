@@ -18,7 +18,7 @@ func connecting(f *finding.Finding) string {
 func unanswered(f *finding.Finding) string {
 	switch f.Reason {
 	case finding.DroppedLocally:
-		return " and this host itself drops the SYN" + dropped(f.Sock.SYN.Drop)
+		return " and this host itself drops the SYN" + dropped(&f.Sock)
 	case finding.Unreachable:
 		return noWay(&f.Sock)
 	case finding.ListenerOverflow:
@@ -28,7 +28,8 @@ func unanswered(f *finding.Finding) string {
 }
 
 // dropped tells reason and place, as far as the kernel does.
-func dropped(d *flow.Drop) string {
+func dropped(sock *flow.Sock) string {
+	d := sock.SYN.Drop
 	if d == nil {
 		return ""
 	}
@@ -42,13 +43,16 @@ func dropped(d *flow.Drop) string {
 	if d.Location != "" {
 		s += ", in " + readable.Safe(d.Location, nameMax)
 	}
+	if d.NetNS != sock.NetNS && d.NetNS != 0 {
+		s += fmt.Sprintf(", in network namespace %d", d.NetNS)
+	}
 	return s
 }
 
 func noWay(s *flow.Sock) string {
 	switch {
 	case s.SYN.Drop != nil:
-		return " and there is no way there" + dropped(s.SYN.Drop)
+		return " and there is no way there" + dropped(s)
 	case unix.Errno(s.SoftErr) == unix.EINVAL:
 		return " and the route is a black hole"
 	case s.SoftErr != 0:
