@@ -99,11 +99,19 @@ func (t *Tracer) WatchSYN(on bool) error {
 	return nil
 }
 
-// readCauses fills in the SYN of those sockets that are in SYN_SENT.
-func (t *Tracer) readCauses(socks []*flow.Sock) error {
-	if t.syn.causes == nil {
-		return nil
+// Causes fills in the SYN of those sockets that are in SYN_SENT. Read does so too.
+func (t *Tracer) Causes(socks []*flow.Sock) error {
+	for len(socks) > 0 && t.syn.causes != nil {
+		n := min(len(socks), valuesMax)
+		if err := t.readCauses(socks[:n]); err != nil {
+			return err
+		}
+		socks = socks[n:]
 	}
+	return nil
+}
+
+func (t *Tracer) readCauses(socks []*flow.Sock) error {
 	asked := t.syn.asked[:0]
 	for _, s := range socks {
 		if s.State == flow.StateSynSent && !s.Gone {

@@ -56,7 +56,7 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 			*s = flow.Sock{ID: asked, Gone: true}
 		}
 	}
-	return t.readCauses(socks)
+	return t.Causes(socks)
 }
 
 // sameSocket tells whether what was read is the socket that was meant. Without

@@ -6,7 +6,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 // Kernel is the kernel side. Its methods are called from one goroutine.
 type Kernel interface {
 	owner.Source
+	owner.Addresses
 	// Age promotes sockets that have been in their state for at least this long.
 	Age(young time.Duration, flush func() error) error
 	// AgePace is how soon to do so again at the present rate of connections.
@@ -34,8 +34,6 @@ type Kernel interface {
 	Stats() (flow.Stats, error)
 	// WatchSYN begins or ends looking at packets that this host drops.
 	WatchSYN(on bool) error
-	// HasAddress reports whether the network namespace of a socket has an address.
-	HasAddress(sock flow.Key, addr netip.Addr) (bool, error)
 }
 
 // Output takes what the agent says.

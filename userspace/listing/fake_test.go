@@ -22,7 +22,13 @@ type fakeKernel struct {
 	held       []flow.Held
 	walkErr    error
 	holdersErr error
+	causesErr  error
 	want       flow.WalkStates
+
+	// silent are sockets whose next hop does not answer, addresses those of the
+	// namespace that a socket is in.
+	silent    []uint64
+	addresses map[flow.Key][]netip.Addr
 }
 
 func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
@@ -35,6 +41,17 @@ func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 		}
 	}
 	return k.walkErr
+}
+
+func (k *fakeKernel) Causes(socks []*flow.Sock) error {
+	for _, s := range socks {
+		s.SYN.NextHopSilent = slices.Contains(k.silent, s.Addr)
+	}
+	return k.causesErr
+}
+
+func (k *fakeKernel) HasAddress(sock flow.Key, addr netip.Addr) (bool, error) {
+	return slices.Contains(k.addresses[sock], addr), nil
 }
 
 func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {

@@ -18,7 +18,10 @@ import (
 // Kernel reads sockets.
 type Kernel interface {
 	owner.Source
+	owner.Addresses
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
+	// Causes fills in why connects are not answered.
+	Causes(socks []*flow.Sock) error
 }
 
 // Filter selects sockets; zero values select all in limbo.
@@ -62,6 +65,9 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 	})
 	if err != nil {
 		return nil, fmt.Errorf("walking connections: %w", err)
+	}
+	if err := addCauses(kernel, rows); err != nil {
+		return nil, err
 	}
 	if err := addOwners(kernel, rows, procRoot); err != nil {
 		return nil, err
@@ -164,19 +170,42 @@ func row(s *flow.Sock, now time.Time) finding.Finding {
 	return f
 }
 
-func addOwners(source owner.Source, rows []finding.Finding, procRoot string) error {
+// addCauses says why connects wait, as far as one reading tells: not whether this
+// host drops their SYNs, because it would have to look on while it does.
+func addCauses(kernel Kernel, rows []finding.Finding) error {
+	var connects []*flow.Sock
+	for i := range rows {
+		if rows[i].Kind == finding.SynSentStalled {
+			connects = append(connects, &rows[i].Sock)
+		}
+	}
+	if err := kernel.Causes(connects); err != nil {
+		return fmt.Errorf("reading causes: %w", err)
+	}
+	for i := range rows {
+		if f := &rows[i]; f.Kind == finding.SynSentStalled {
+			f.Reason = detect.Reason(f.Kind, &f.Sock, f.Duration, f.Duration)
+		}
+	}
+	return nil
+}
+
+func addOwners(source Kernel, rows []finding.Finding, procRoot string) error {
 	queries := make([]owner.Query, 0, len(rows))
 	for i := range rows {
 		s := &rows[i].Sock
 		if s.TimeWait {
 			continue
 		}
-		queries = append(queries, owner.Query{Sock: s, Unaccepted: detect.Unaccepted(s)})
+		queries = append(queries, owner.Query{
+			Sock: s, Unaccepted: detect.Unaccepted(s), Peer: rows[i].Reason == finding.NoReply,
+		})
 	}
 	if len(queries) == 0 {
 		return nil
 	}
-	if err := owner.New(source, procRoot).Resolve(queries); err != nil {
+	resolver := owner.New(source, procRoot)
+	if err := resolver.Resolve(queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
 	next := 0
@@ -187,6 +216,13 @@ func addOwners(source owner.Source, rows []finding.Finding, procRoot string) err
 		q := &queries[next]
 		next++
 		rows[i].Owner = q.Result
+		l, err := resolver.Overflowing(q, source)
+		if err != nil {
+			return fmt.Errorf("looking for a full listener: %w", err)
+		}
+		if l != nil {
+			rows[i].Reason, rows[i].Listener = finding.ListenerOverflow, l
+		}
 		if q.Server && rows[i].Sock.Role == flow.RoleUnknown {
 			rows[i].Sock.Role = flow.RoleServer
 		}
@@ -196,7 +232,7 @@ func addOwners(source owner.Source, rows []finding.Finding, procRoot string) err
 
 // addListeners adds the listening sockets; they are not in the table of
 // connections, but each has a holder.
-func addListeners(source owner.Source, rows []finding.Finding, filter *Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
+func addListeners(source Kernel, rows []finding.Finding, filter *Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
 	seen := map[uint64]bool{}
 	first := len(rows)
 	err := source.Holders(flow.Wanted{States: flow.StateListen.Bit()}, func(h *flow.Held) {

@@ -42,8 +42,51 @@ func (r *Resolver) fullAt(to netip.AddrPort) []flow.Held {
 // sock.h, sk_acceptq_is_full). One more than the limit fits.
 func overflows(l *flow.Held) bool { return l.AcceptQueue > l.AcceptLimit }
 
-// Listener describes a listener that Resolve found.
-func (r *Resolver) Listener(l *flow.Held) *finding.Listener {
+// Addresses knows the addresses of network namespaces.
+type Addresses interface {
+	// HasAddress reports whether the network namespace of a socket has an address.
+	HasAddress(sock flow.Key, addr netip.Addr) (bool, error)
+}
+
+// Overflowing returns the full listener that the SYN of an answered query with
+// Peer arrives at, nil if there is none. A listener in another network namespace
+// is one only if the peer's address is that namespace's and not the connecting
+// one's own.
+func (r *Resolver) Overflowing(q *Query, known Addresses) (*finding.Listener, error) {
+	if len(q.Full) == 0 {
+		return nil, nil
+	}
+	own, err := isOwn(q.Sock, known)
+	if err != nil {
+		return nil, err
+	}
+	for i := range q.Full {
+		l := &q.Full[i]
+		if here := l.NetNS == q.Sock.NetNS; here != own {
+			continue
+		}
+		there := own
+		if !own {
+			if there, err = known.HasAddress(l.Key, q.Sock.Peer.Addr()); err != nil {
+				return nil, err
+			}
+		}
+		if there {
+			return r.listener(l), nil
+		}
+	}
+	return nil, nil
+}
+
+// isOwn reports whether a connect stays in its network namespace.
+func isOwn(s *flow.Sock, known Addresses) (bool, error) {
+	if s.Peer.Addr().IsLoopback() || s.Peer.Addr() == s.Local.Addr() {
+		return true, nil
+	}
+	return known.HasAddress(s.Key, s.Peer.Addr())
+}
+
+func (r *Resolver) listener(l *flow.Held) *finding.Listener {
 	p := r.one(l.Task, finding.RelationListener).Process
 	p.FD = int(l.FD)
 	return &finding.Listener{Process: p, Queue: l.AcceptQueue, Limit: l.AcceptLimit}
