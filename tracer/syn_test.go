@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -34,7 +33,7 @@ func closedQueue(t *testing.T) {
 func openQueue(t *testing.T) {
 	t.Helper()
 	req := nl.NewNetlinkRequest(unix.RTM_DELQDISC, unix.NLM_F_ACK)
-	req.AddData(&nl.TcMsg{Family: unix.AF_UNSPEC, Ifindex: loopbackIndex, Handle: 1 << 16, Parent: netlink.HANDLE_ROOT})
+	req.AddData(&nl.TcMsg{Family: unix.AF_UNSPEC, Ifindex: loopbackIndex, Parent: netlink.HANDLE_ROOT})
 	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		t.Fatalf("removing the pfifo: %v", err)
 	}
@@ -67,44 +66,47 @@ func TestDroppedSYN(t *testing.T) {
 	tr := load(t, Options{Watch: stuckStates})
 	requireCauses(t, tr)
 	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ns.enter(t)
-			to := silent(t, f)
-			closedQueue(t)
-			s := begin(t, f, to)
-			id := find(t, tr, s.cookie).ID
-			if err := tr.WatchSYN(true); err != nil {
-				t.Fatal(err)
-			}
-			var drop flow.Drop
-			eventually(t, "a drop", func() bool {
-				got := syn(t, tr, id)
-				if got.Drop != nil {
-					drop = *got.Drop
-				}
-				return got.Drop != nil
-			})
-			t.Logf("dropped: %+v", drop)
-			if drop.NetNS != ns.inode {
-				t.Errorf("in namespace %d, want %d", drop.NetNS, ns.inode)
-			}
-			if drop.Location == "" {
-				t.Error("no location, although root may read /proc/kallsyms")
-			}
-			if drop.Reason != "" && (drop.Reason != "QDISC_DROP" && drop.Reason != "QDISC_OVERLIMIT" || drop.Hook != "qdisc") {
-				t.Errorf("reason %s, hook %s", drop.Reason, drop.Hook)
-			}
-			// It leaves now, and is not answered.
-			openQueue(t)
-			eventually(t, "a SYN that is not dropped", func() bool {
-				got := syn(t, tr, id)
-				return got.Drop == nil && got.DropPast
-			})
-			if err := tr.WatchSYN(false); err != nil {
-				t.Fatal(err)
-			}
-			s.close()
-		})
+		dropped(t, tr, ns, f)
+	}
+}
+
+// dropped is no subtest, because those are not in the namespace.
+func dropped(t *testing.T, tr *Tracer, ns *namespace, f family) {
+	t.Helper()
+	to := silent(t, f)
+	closedQueue(t)
+	s := begin(t, f, to)
+	defer s.close()
+	id := find(t, tr, s.cookie).ID
+	if err := tr.WatchSYN(true); err != nil {
+		t.Fatal(err)
+	}
+	var drop flow.Drop
+	eventually(t, "a drop", func() bool {
+		got := syn(t, tr, id)
+		if got.Drop != nil {
+			drop = *got.Drop
+		}
+		return got.Drop != nil
+	})
+	t.Logf("%s: dropped: %+v", f.name, drop)
+	if drop.NetNS != ns.inode {
+		t.Errorf("%s: in namespace %d, want %d", f.name, drop.NetNS, ns.inode)
+	}
+	if drop.Location == "" {
+		t.Errorf("%s: no location, although root may read /proc/kallsyms", f.name)
+	}
+	if drop.Reason != "" && (drop.Reason != "QDISC_DROP" && drop.Reason != "QDISC_OVERLIMIT" || drop.Hook != "qdisc") {
+		t.Errorf("%s: reason %s, hook %s", f.name, drop.Reason, drop.Hook)
+	}
+	// It leaves now, and is not answered.
+	openQueue(t)
+	eventually(t, "a SYN that is not dropped", func() bool {
+		got := syn(t, tr, id)
+		return got.Drop == nil && got.DropPast
+	})
+	if err := tr.WatchSYN(false); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -137,7 +139,7 @@ func TestWatchSYNTwice(t *testing.T) {
 	// Closing the Tracer ends it.
 }
 
-// link is an Ethernet device of the namespace at whose other end nobody answers.
+// deadEnd is an Ethernet device of the namespace at whose other end nobody answers.
 func deadEnd(t *testing.T) netlink.Link {
 	t.Helper()
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "near"}, PeerName: "far"}
@@ -170,7 +172,7 @@ func deadEnd(t *testing.T) netlink.Link {
 }
 
 func TestSilentNextHop(t *testing.T) {
-	ns := newNamespace(t)
+	newNamespace(t)
 	tr := load(t, Options{Watch: stuckStates})
 	requireCauses(t, tr)
 	link := deadEnd(t)
@@ -197,35 +199,27 @@ func TestSilentNextHop(t *testing.T) {
 		{"behind a router, IPv6", ipv6, "[2001:db8:7::1]:80"},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			ns.enter(t)
-			s := begin(t, tt.family, netip.MustParseAddrPort(tt.to))
-			defer s.close()
-			id := find(t, tr, s.cookie).ID
-			eventually(t, "a silent next hop", func() bool { return syn(t, tr, id).NextHopSilent })
-			// After the first time-out an IPv6 socket has no route any more.
-			for s.info().Retransmits == 0 {
-				<-time.After(10 * time.Millisecond)
-			}
-			if !syn(t, tr, id).NextHopSilent {
-				t.Error("not silent any more after the first time-out")
-			}
-		})
+		s := begin(t, tt.family, netip.MustParseAddrPort(tt.to))
+		id := find(t, tr, s.cookie).ID
+		eventually(t, tt.name+": a silent next hop", func() bool { return syn(t, tr, id).NextHopSilent })
+		// After the first time-out an IPv6 socket has no route any more.
+		eventually(t, tt.name+": a time-out", func() bool { return s.info().Retransmits > 0 })
+		if !syn(t, tr, id).NextHopSilent {
+			t.Errorf("%s: not silent any more after the first time-out", tt.name)
+		}
+		s.close()
 	}
-	t.Run("a neighbour that is known", func(t *testing.T) {
-		ns.enter(t)
-		n := &netlink.Neigh{
-			LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP("198.18.7.44").To4(),
-			HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1},
-		}
-		if err := netlink.NeighSet(n); err != nil {
-			t.Fatal(err)
-		}
-		s := begin(t, ipv4, netip.MustParseAddrPort("198.18.7.44:80"))
-		if got := syn(t, tr, find(t, tr, s.cookie).ID); got.NextHopSilent {
-			t.Errorf("%+v", got)
-		}
-	})
+	n := &netlink.Neigh{
+		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP("198.18.7.44").To4(),
+		HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1},
+	}
+	if err := netlink.NeighSet(n); err != nil {
+		t.Fatal(err)
+	}
+	s := begin(t, ipv4, netip.MustParseAddrPort("198.18.7.44:80"))
+	if got := syn(t, tr, find(t, tr, s.cookie).ID); got.NextHopSilent {
+		t.Errorf("a neighbour that is known: %+v", got)
+	}
 }
 
 func TestHasAddress(t *testing.T) {
