@@ -23,12 +23,12 @@
 #include "syn.h"
 #include "local.h"
 
-/* Runs of an unattached program are kept short: another CPU may be waiting. */
-#define AGE_RUN 256
+/* Runs of an unattached program are kept short: nothing else runs meanwhile. */
+#define AGE_RUN 512
+#define WALK_RUN 256
 
 #define AGE_MORE 1
 #define AGE_PROMOTED 2
-#define WALK_RUN 256
 
 static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
 {
@@ -46,7 +46,7 @@ static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
 	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(oldstate))
-		forget(sk, oldstate);
+		forget(sk, oldstate, newstate);
 	if (WATCHED(newstate) && !after_fin_wait1(oldstate, newstate))
 		remember(sk, newstate);
 }
@@ -55,12 +55,16 @@ static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(limbo_set_state, struct sock *sk, int oldstate, int newstate)
 {
-	mark(sk, newstate);
+	if (nested_attached)
+		mark(sk, newstate);
 	handle(sk, oldstate, newstate);
 	return 0;
 }
 
-/* The same tracepoint: takes what the kernel did not show to the first program. */
+/*
+ * The same tracepoint: takes what the kernel did not show to the first program.
+ * Attached under trace and while there are open findings.
+ */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(limbo_set_state_nested, struct sock *sk, int oldstate, int newstate)
 {
@@ -84,8 +88,8 @@ int BPF_PROG(limbo_retransmit, struct sock *sk)
 
 /*
  * args: ring, jiffies after which a slot is old enough. Returns AGE_MORE if there
- * are more of those, AGE_PROMOTED if there are events to read. Runs on the CPU
- * whose ring it is, so that what stands before head is whole.
+ * are more of those, AGE_PROMOTED if there are events to read. Where stores are
+ * seen in their order (amd64), it may run on any CPU; elsewhere, on the ring's.
  */
 SEC("raw_tp/tcplimbo_age")
 int limbo_age(struct bpf_raw_tracepoint_args *ctx)

@@ -67,6 +67,8 @@ struct {
 /* Failures are rare: plain shared counters, added to atomically. */
 struct counters counts = {};
 struct walk_state walk = {};
+/* limbo_set_state_nested runs, or is about to: it goes by marks. */
+bool nested_attached = false;
 /* Elements of the old generation. */
 __u64 promoted_count = 0;
 /*

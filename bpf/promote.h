@@ -43,11 +43,15 @@ static __always_inline bool maybe_promoted(struct sock *sk)
 	return promoted_count && *filter_of(sk->__sk_common.skc_hash);
 }
 
-static __always_inline int put_promoted(__u64 addr, struct promoted *p)
+/* Returns 0, -EEXIST, or that there is no room. */
+static __always_inline long put_promoted(__u64 addr, struct promoted *p)
 {
+	long err;
+
 	p->hash = BPF_CORE_READ((struct sock_common *)addr, skc_hash);
-	if (bpf_map_update_elem(&old_generation, &addr, p, BPF_NOEXIST))
-		return -1;
+	err = bpf_map_update_elem(&old_generation, &addr, p, BPF_NOEXIST);
+	if (err)
+		return err;
 	__sync_fetch_and_add(filter_of(p->hash), 1);
 	__sync_fetch_and_add(&promoted_count, 1);
 	return 0;
@@ -102,11 +106,16 @@ static __always_inline void promote(__u64 addr, struct promoted *p)
 		COUNT(promoted_stale);
 		drop_promoted(addr, old->hash);
 	}
-	if (put_promoted(addr, p)) {
+	switch (put_promoted(addr, p)) {
+	case 0:
+		COUNT(promoted);
+		break;
+	case -EEXIST:
+		/* The ageing pass and an early look met at this slot. */
+		break;
+	default:
 		COUNT(promoted_full);
 		p->flags |= SOCK_UNTRACKED;
-	} else {
-		COUNT(promoted);
 	}
 	announce(addr, p);
 }

@@ -248,27 +248,42 @@ static __always_inline __u32 pid_in_namespace(struct task_struct *task)
 	return out;
 }
 
-/* Right only where the kernel is in the context of the caller. */
-static __always_inline void current_ids(__u32 *pid, __u32 *tid)
+/* As the agent's namespace numbers them; the kernel's own numbers are at level 0. */
+static __always_inline void ids_in_namespace(__u32 *pid, __u32 *tid)
 {
-	__u64 ids = bpf_get_current_pid_tgid();
+	struct task_struct *task = (void *)bpf_get_current_task();
 
-	*pid = ids >> 32;
-	*tid = (__u32)ids;
-	if (walk.pid_level) {
-		struct task_struct *task = (void *)bpf_get_current_task();
+	*tid = pid_in_namespace(task);
+	*pid = pid_in_namespace(BPF_CORE_READ(task, group_leader));
+}
 
-		*tid = pid_in_namespace(task);
-		*pid = pid_in_namespace(BPF_CORE_READ(task, group_leader));
+/* Right only where the kernel is in the context of the caller. */
+static __always_inline void current_ids(__u32 *pid, __u32 *tid, __u8 comm[COMM_LEN])
+{
+	if (core_task_btf_helper()) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		__u64 *from = (__u64 *)task->comm, *to = (__u64 *)comm;
+
+		*pid = task->tgid;
+		*tid = task->pid;
+		to[0] = from[0];
+		to[1] = from[1];
+	} else {
+		__u64 ids = bpf_get_current_pid_tgid();
+
+		*pid = ids >> 32;
+		*tid = (__u32)ids;
+		bpf_get_current_comm(comm, COMM_LEN);
 	}
+	if (walk.pid_level)
+		ids_in_namespace(pid, tid);
 }
 
 /* The user is the socket's: the task's costs more to ask for than all else. */
 static __always_inline void current_task(struct task_id *t, struct sock *sk)
 {
-	current_ids(&t->pid, &t->tid);
+	current_ids(&t->pid, &t->tid, t->comm);
 	t->uid = sk->sk_uid.val;
-	bpf_get_current_comm(t->comm, sizeof(t->comm));
 }
 
 /*

@@ -80,25 +80,83 @@ enum look {
 	LOOK_PROMOTED = 2,
 };
 
-static __always_inline int promote_timewait(const struct young_slot *s, const struct young_tuple *t)
+static __always_inline int promote_timewait(__u64 addr, const struct young_slot *s,
+					    const struct young_tuple *t)
 {
 	struct promoted p = {
 		.state = TCP_FIN_WAIT2,
 		.flags = SOCK_TIMEWAIT | SOCK_ORPHAN,
 	};
-	__u64 addr;
 
-	if (!WATCHED(TCP_FIN_WAIT2))
-		return LOOK_DONE;
-	addr = find_timewait(t);
-	if (!addr)
+	if (!addr || !WATCHED(TCP_FIN_WAIT2))
 		return LOOK_DONE;
 	task_of_slot(&p.task, s, t->uid);
 	p.cookie = BPF_CORE_READ((struct sock_common *)addr, skc_cookie.counter);
+	if (s->cookie && p.cookie != s->cookie)
+		return LOOK_DONE;
 	p.since_ns = timewait_since(addr, entered_ns(s));
 	/* It makes no transitions: the old generation could not let go of it. */
 	COUNT(promoted);
 	announce(addr, &p);
+	return LOOK_PROMOTED;
+}
+
+/*
+ * A slot whose socket was replaced by a minisocket, see hand_over(). That has long
+ * gone on to TIME_WAIT if the peer is well, which one read tells.
+ */
+static __always_inline int look_at_timewait(const struct young_slot *s, __u32 index)
+{
+	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)s->sk;
+	struct young_tuple *t;
+
+	if (BPF_CORE_READ(tw, tw_substate) != TCP_FIN_WAIT2 ||
+	    BPF_CORE_READ(tw, __tw_common.skc_state) != TCP_TIME_WAIT ||
+	    BPF_CORE_READ(tw, __tw_common.skc_cookie.counter) != s->cookie ||
+	    !BPF_CORE_READ(tw, __tw_common.skc_refcnt.refs.counter))
+		return LOOK_DONE;
+	t = bpf_map_lookup_elem(&young_tuples, &index);
+	return t ? promote_timewait(s->sk, s, t) : LOOK_DONE;
+}
+
+/*
+ * The slot as it was written at that position. One that is overwritten at this
+ * moment has been looked at by who writes it; it shows because seq is 0 meanwhile.
+ */
+static __always_inline bool copy_slot(struct young_slot *to, const struct young_slot *s,
+				      __u64 position)
+{
+	if (s->seq != position + 1)
+		return false;
+	barrier();
+	__builtin_memcpy(to, s, sizeof(*to));
+	barrier();
+	return *(volatile const __u64 *)&s->seq == position + 1;
+}
+
+static __always_inline int look_at_socket(const struct young_slot *s, __u32 index)
+{
+	struct sock_common *c = (struct sock_common *)s->sk;
+	__u8 state = BPF_CORE_READ(c, skc_state);
+	struct promoted p = {};
+	struct young_tuple *t;
+
+	if (!covers(s, state) && s->state != TCP_FIN_WAIT1)
+		return LOOK_DONE;
+	t = bpf_map_lookup_elem(&young_tuples, &index);
+	if (!t)
+		return LOOK_DONE;
+	if (!covers(s, state) || !same_life(s, t, c))
+		return s->state == TCP_FIN_WAIT1 ? promote_timewait(find_timewait(t), s, t) :
+						   LOOK_DONE;
+	/* MPTCP, SCTP: asked only here, because in each transition it is a cache miss. */
+	if (BPF_CORE_READ((struct sock *)c, sk_protocol) != IPPROTO_TCP)
+		return LOOK_DONE;
+	p.cookie = s->cookie;
+	p.since_ns = state_since(s, state);
+	task_of_slot(&p.task, s, BPF_CORE_READ((struct sock *)c, sk_uid.val));
+	p.state = state;
+	promote(s->sk, &p);
 	return LOOK_PROMOTED;
 }
 
@@ -111,34 +169,16 @@ static __always_inline int promote_timewait(const struct young_slot *s, const st
 __noinline int look(__u32 index, __u64 position, __u64 before)
 {
 	struct young_slot *s = bpf_map_lookup_elem(&young_ring, &index);
-	struct young_tuple *t;
-	struct promoted p = {};
-	struct sock_common *c;
-	__u8 state;
+	struct young_slot copy;
 
 	/* One lap on it was looked at before it was written again. */
-	if (!s || s->seq != position + 1)
+	if (!s || !copy_slot(&copy, s, position))
 		return LOOK_DONE;
-	if (s->jiffies > before)
+	if (copy.jiffies > before)
 		return LOOK_TOO_YOUNG;
-	c = (struct sock_common *)s->sk;
-	state = BPF_CORE_READ(c, skc_state);
-	if (!covers(s, state) && s->state != TCP_FIN_WAIT1)
-		return LOOK_DONE;
-	t = bpf_map_lookup_elem(&young_tuples, &index);
-	if (!t)
-		return LOOK_DONE;
-	if (!covers(s, state) || !same_life(s, t, c))
-		return s->state == TCP_FIN_WAIT1 ? promote_timewait(s, t) : LOOK_DONE;
-	/* MPTCP, SCTP: asked only here, because in each transition it is a cache miss. */
-	if (BPF_CORE_READ((struct sock *)c, sk_protocol) != IPPROTO_TCP)
-		return LOOK_DONE;
-	p.cookie = s->cookie;
-	p.since_ns = state_since(s, state);
-	task_of_slot(&p.task, s, BPF_CORE_READ((struct sock *)c, sk_uid.val));
-	p.state = state;
-	promote(s->sk, &p);
-	return LOOK_PROMOTED;
+	if (copy.state == TCP_TIME_WAIT)
+		return look_at_timewait(&copy, index);
+	return look_at_socket(&copy, index);
 }
 
 static __always_inline void fill_tuple(__u32 index, struct sock *sk)
@@ -169,10 +209,8 @@ static __always_inline void fill_slot(struct young_slot *s, __u32 index, struct 
 	s->jiffies = bpf_jiffies64();
 	s->state = state;
 	s->pid = 0;
-	if (in_process_context(state)) {
-		current_ids(&s->pid, &s->tid);
-		bpf_get_current_comm(s->comm, sizeof(s->comm));
-	}
+	if (in_process_context(state))
+		current_ids(&s->pid, &s->tid, s->comm);
 	if (state == TCP_FIN_WAIT1 || !s->cookie)
 		fill_tuple(index, sk);
 }
@@ -211,7 +249,10 @@ static __always_inline void remember(struct sock *sk, int state)
 			COUNT(young_overrun);
 			look(index, y->head - y->slots, ~0ULL);
 		}
+		s->seq = 0;
+		barrier();
 		fill_slot(s, index, sk, state);
+		barrier();
 		s->seq = y->head + 1;
 		/* An ageing run may come in between; it goes by head. */
 		barrier();
@@ -220,24 +261,86 @@ static __always_inline void remember(struct sock *sk, int state)
 	y->busy = 0;
 }
 
+/* How many slots back a socket's own is looked for when it leaves its state. */
+#define RECENT 4
+
 /*
- * A socket leaves its state. If its slot is the youngest of this CPU, as it often
- * is between two ends on one host, the ageing pass is spared to look at a socket
- * that is long gone from the cache.
+ * The slot of a socket that entered this state a moment ago on this CPU, as it
+ * often is between two ends on one host; back is how many slots ago.
  */
-static __always_inline void forget(struct sock *sk, int state)
+static __always_inline struct young_slot *recent(struct young_cpu *y, struct sock *sk, __u8 state,
+						 __u32 *index, __u32 *back)
 {
-	__u32 cpu = bpf_get_smp_processor_id(), index;
-	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &cpu);
 	struct young_slot *s;
 
-	if (!y)
+	for (__u32 i = 1; i <= RECENT; i++) {
+		*index = y->base + (__u32)((y->head - i) & (y->slots - 1));
+		*back = i;
+		s = bpf_map_lookup_elem(&young_ring, index);
+		if (s && s->sk == (__u64)sk && s->state == state && s->seq == y->head - i + 1)
+			return s;
+	}
+	return NULL;
+}
+
+/*
+ * The socket's place in its bucket was just given to a minisocket, which stands
+ * first there and is in the cache. Note it: the ageing pass would have to search
+ * the bucket when nothing of this is in the cache any more. Where another one got
+ * in between, that is what it does.
+ */
+static __always_inline void hand_over(struct young_slot *s, __u32 index)
+{
+	struct young_tuple *t = bpf_map_lookup_elem(&young_tuples, &index);
+	struct inet_timewait_sock *tw;
+	__u64 bucket;
+
+	if (!t || !t->ehash || !s->cookie)
 		return;
-	index = y->base + (__u32)((y->head - 1) & (y->slots - 1));
-	s = bpf_map_lookup_elem(&young_ring, &index);
-	/* FIN_WAIT1's also finds the minisocket that comes after. */
-	if (s && s->sk == (__u64)sk && s->state == state && state != TCP_FIN_WAIT1)
+	bucket = t->ehash +
+		 (__u64)(t->hash & t->mask) * bpf_core_type_size(struct inet_ehash_bucket);
+	tw = (void *)BPF_CORE_READ((struct inet_ehash_bucket *)bucket, chain.first) -
+	     bpf_core_field_offset(struct sock_common, skc_nulls_node);
+	if (BPF_CORE_READ(tw, __tw_common.skc_cookie.counter) != s->cookie)
+		return;
+	if (BPF_CORE_READ(tw, tw_substate) != TCP_FIN_WAIT2) {
 		s->seq = 0;
+		return;
+	}
+	/* An ageing run in between finds the same by searching. */
+	s->sk = (__u64)tw;
+	barrier();
+	s->state = TCP_TIME_WAIT;
+}
+
+/*
+ * A socket leaves its state. If its slot is found quickly, the ageing pass is
+ * spared to look at a socket that is long gone from the cache, and if it is the
+ * youngest, the next one takes its place. The ring is busy meanwhile: what a
+ * softirq has to remember must not get in between.
+ */
+static __always_inline void forget(struct sock *sk, int oldstate, int newstate)
+{
+	__u32 cpu = bpf_get_smp_processor_id(), index, back;
+	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &cpu);
+	/* FIN_WAIT1's slot stands for what comes after, too. */
+	bool after = oldstate == TCP_FIN_WAIT2 || oldstate == TCP_CLOSING;
+	__u8 state = after ? TCP_FIN_WAIT1 : oldstate;
+	struct young_slot *s;
+
+	if (!y || y->busy || after_fin_wait1(oldstate, newstate))
+		return;
+	y->busy = 1;
+	s = recent(y, sk, state, &index, &back);
+	if (s && state == TCP_FIN_WAIT1) {
+		hand_over(s, index);
+	} else if (s) {
+		s->seq = 0;
+		barrier();
+		if (back == 1 && y->tail < y->head)
+			y->head--;
+	}
+	y->busy = 0;
 }
 
 #endif

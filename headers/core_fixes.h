@@ -21,6 +21,15 @@ static __always_inline bool core_cookie_helper(void)
 	return bpf_core_enum_value_exists(enum bpf_func_id___v512, BPF_FUNC_check_mtu___v512);
 }
 
+/*
+ * 3ca1032ab7ab "bpf: Implement get_current_task_btf and RET_PTR_TO_BTF_ID", 5.11:
+ * the task may be read like any memory, which costs a tenth of asking helpers.
+ */
+static __always_inline bool core_task_btf_helper(void)
+{
+	return bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf);
+}
+
 /* 4f19cab76136 "bpf: Add a bpf_sock_from_file helper", 5.11 */
 static __always_inline bool core_sock_from_file_helper(void)
 {

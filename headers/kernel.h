@@ -49,6 +49,7 @@ enum {
 /* include/uapi/linux/bpf.h; the values are relocated, see core_fixes.h */
 enum bpf_func_id {
 	BPF_FUNC_get_socket_cookie = 46,
+	BPF_FUNC_get_current_task_btf = 158,
 	BPF_FUNC_sock_from_file = 162,
 };
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 	"unsafe"
 
@@ -57,17 +58,18 @@ func (t *Tracer) ringAt(ring int) (head, tail uint64) {
 	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
 }
 
-// measureRings finds out how long the fullest ring takes to fill a quarter, at
+// measureRings finds out how long the fullest ring takes to fill three eighths, at
 // the present rate. Called at that pace with slots of that age, Age finds rings
-// half full at most, and the tracepoint has nothing to look at early.
+// three quarters full at most, and the tracepoint has nothing to look at early.
 func (t *Tracer) measureRings(now time.Duration) {
 	elapsed := now - t.agedAt
 	t.agedAt = now
 	t.ringPace = time.Hour
 	for cpu := range t.cpus {
 		head, _ := t.ringAt(cpu)
-		if n := head - t.heads[cpu]; n > 0 {
-			t.ringPace = min(t.ringPace, elapsed*time.Duration(t.opts.YoungSlots/4)/time.Duration(n))
+		// Forgotten slots take head back.
+		if n := int64(head - t.heads[cpu]); n > 0 {
+			t.ringPace = min(t.ringPace, elapsed*time.Duration(t.opts.YoungSlots*3/8)/time.Duration(n))
 		}
 		t.heads[cpu] = head
 	}
@@ -81,11 +83,7 @@ func (t *Tracer) AgePace() time.Duration { return t.ringPace }
 func (t *Tracer) ageRing(ring int, jiffies uint64, flush func() error) error {
 	cpu := ring % t.cpus
 	for range agePasses {
-		result, err := t.runOn(cpu, t.objs.LimboAge, uint64(ring), jiffies)
-		if errors.Is(err, unix.ENXIO) {
-			// Offline: nothing runs there, so its ring can be read from here.
-			result, err = t.run(t.objs.LimboAge, uint64(ring), jiffies)
-		}
+		result, err := t.ageOn(cpu, uint64(ring), jiffies)
 		if err != nil {
 			return fmt.Errorf("ageing sockets of CPU %d: %w", cpu, err)
 		}
@@ -99,6 +97,21 @@ func (t *Tracer) ageRing(ring int, jiffies uint64, flush func() error) error {
 		}
 	}
 	return nil
+}
+
+// ageOn runs limbo_age for a ring. Where a CPU's stores are seen by the others in
+// their order, it runs here: interrupting the ring's CPU costs both more than the
+// pass itself. Elsewhere a slot that is just being overwritten could be mistaken
+// for a whole one.
+func (t *Tracer) ageOn(cpu int, ring, jiffies uint64) (uint32, error) {
+	if runtime.GOARCH != "amd64" {
+		result, err := t.runOn(cpu, t.objs.LimboAge, ring, jiffies)
+		if !errors.Is(err, unix.ENXIO) {
+			return result, err
+		}
+		// Offline: nothing runs there, so its ring can be read from here.
+	}
+	return t.run(t.objs.LimboAge, ring, jiffies)
 }
 
 // initRings tells each ring where its slots are: first those of YoungSlots for

@@ -21,6 +21,7 @@ import (
 // What kernels may lack, each asked for before it is used (headers/core_fixes.h).
 const (
 	noCookieHelper    = "bpf_func_id___v512.BPF_FUNC_check_mtu___v512"
+	noTaskBTF         = "bpf_func_id.BPF_FUNC_get_current_task_btf"
 	noSockFromFile    = "bpf_func_id.BPF_FUNC_sock_from_file"
 	noTableOfOwn      = "inet_hashinfo.pernet"
 	noMicroseconds    = "tcp_sock.tcp_usec_ts"
@@ -47,11 +48,11 @@ var kernels = []struct {
 	{
 		name: "5.10",
 		absent: []string{
-			noCookieHelper, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
+			noCookieHelper, noTaskBTF, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
 			noKeepaliveTimer, noLinearTimeouts, noRTOMax,
 			noDropReason, noNeighbourHeads, noNeighbourHash, noMultipath,
 		},
-		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo"},
+		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo", "task_struct.pid"},
 	},
 	// sk_timer is in a union without a name, and not keepalive's any more.
 	{

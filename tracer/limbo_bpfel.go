@@ -279,6 +279,7 @@ const (
 	limboVarKeepHolder           = "keep_holder"
 	limboVarKeepSockFlag         = "keep_sock_flag"
 	limboVarKeepSynCause         = "keep_syn_cause"
+	limboVarNestedAttached       = "nested_attached"
 	limboVarPromotedCount        = "promoted_count"
 	limboVarPromotedFilter       = "promoted_filter"
 	limboVarTraceAges            = "trace_ages"
@@ -384,6 +385,7 @@ type limboVariableSpecs struct {
 	KeepHolder     *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepSockFlag   *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
 	KeepSynCause   *ebpf.VariableSpec `ebpf:"keep_syn_cause"`
+	NestedAttached *ebpf.VariableSpec `ebpf:"nested_attached"`
 	PromotedCount  *ebpf.VariableSpec `ebpf:"promoted_count"`
 	PromotedFilter *ebpf.VariableSpec `ebpf:"promoted_filter"`
 	TraceAges      *ebpf.VariableSpec `ebpf:"trace_ages"`
@@ -464,6 +466,7 @@ type limboVariables struct {
 	KeepHolder     *ebpf.Variable `ebpf:"keep_holder"`
 	KeepSockFlag   *ebpf.Variable `ebpf:"keep_sock_flag"`
 	KeepSynCause   *ebpf.Variable `ebpf:"keep_syn_cause"`
+	NestedAttached *ebpf.Variable `ebpf:"nested_attached"`
 	PromotedCount  *ebpf.Variable `ebpf:"promoted_count"`
 	PromotedFilter *ebpf.Variable `ebpf:"promoted_filter"`
 	TraceAges      *ebpf.Variable `ebpf:"trace_ages"`

@@ -45,12 +45,11 @@ type Tracer struct {
 
 	syn synSide
 
-	netns map[uint32]string // inode → path
-	// gap and recursion: see unseen.
-	gap, recursion uint64
-	hashinfo       uint64
-	buckets        uint32
-	walkNext       uint32
+	netns    map[uint32]string // inode → path
+	second   second
+	hashinfo uint64
+	buckets  uint32
+	walkNext uint32
 }
 
 // Load verifies the programs and makes the maps; nothing is attached yet.
@@ -221,9 +220,11 @@ func (t *Tracer) Attach() error {
 		return nil
 	}
 	if t.opts.Trace == nil || !t.opts.Trace.RetransmitsOnly {
-		// In this order: the second handles what the first does not see.
-		for _, prog := range []*ebpf.Program{t.objs.LimboSetState, t.objs.LimboSetStateNested} {
-			if err := t.attach("inet_sock_set_state", prog); err != nil {
+		if err := t.attach("inet_sock_set_state", t.objs.LimboSetState); err != nil {
+			return err
+		}
+		if t.opts.Trace != nil {
+			if err := t.addSecond(); err != nil {
 				return err
 			}
 		}
@@ -235,17 +236,25 @@ func (t *Tracer) Attach() error {
 }
 
 func (t *Tracer) attach(name string, prog *ebpf.Program) error {
-	l, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
+	l, err := attachTracepoint(name, prog)
 	if err != nil {
-		return fmt.Errorf("attaching %s: %w", name, err)
+		return err
 	}
 	t.links = append(t.links, l)
 	return nil
 }
 
+func attachTracepoint(name string, prog *ebpf.Program) (link.Link, error) {
+	l, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
+	if err != nil {
+		return nil, fmt.Errorf("attaching %s: %w", name, err)
+	}
+	return l, nil
+}
+
 // Detach stops the tracepoint programs; what they sent can still be read.
 func (t *Tracer) Detach() error {
-	var errs []error
+	errs := []error{t.second.close()}
 	for _, l := range t.links {
 		errs = append(errs, l.Close())
 	}

@@ -62,7 +62,7 @@ const (
 	DefaultMaxPromoted = 65536
 
 	// youngBudget bounds the young generation's memory on hosts with many
-	// CPUs, youngMost and youngLeast a CPU's share of it. A slot takes 88 bytes.
+	// CPUs, youngMost and youngLeast a CPU's share of it. A slot takes 104 bytes.
 	youngBudget = 16 << 20
 	youngMost   = 8192
 	youngLeast  = 512

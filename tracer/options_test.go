@@ -86,9 +86,10 @@ func TestAgePace(t *testing.T) {
 		want    time.Duration
 	}{
 		{"idle", [2]uint64{0, 0}, 100 * time.Millisecond, time.Hour},
-		{"a quarter in the time", [2]uint64{slots / 4, 0}, 100 * time.Millisecond, 100 * time.Millisecond},
-		{"the fuller ring counts", [2]uint64{slots / 8, slots / 2}, 100 * time.Millisecond, 50 * time.Millisecond},
+		{"three eighths in the time", [2]uint64{slots * 3 / 8, 0}, 100 * time.Millisecond, 100 * time.Millisecond},
+		{"the fuller ring counts", [2]uint64{slots / 8, slots * 3 / 4}, 100 * time.Millisecond, 50 * time.Millisecond},
 		{"never without a pause", [2]uint64{1 << 40, 0}, 100 * time.Millisecond, ageLeast},
+		{"more forgotten than remembered", [2]uint64{^uint64(0), 0}, 100 * time.Millisecond, time.Hour},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -56,9 +55,9 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 	if err := t.objs.Counts.Get(&c); err != nil {
 		return flow.Stats{}, fmt.Errorf("reading counters: %w", err)
 	}
-	var tracked uint64
-	if err := t.objs.PromotedCount.Get(&tracked); err != nil {
-		return flow.Stats{}, fmt.Errorf("reading promoted_count: %w", err)
+	tracked, err := t.tracked()
+	if err != nil {
+		return flow.Stats{}, err
 	}
 	s := flow.Stats{
 		Promoted:     c.Promoted,
@@ -67,37 +66,16 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		Nested:       c.Nested,
 		Tracked:      tracked,
 		SYNDropsLost: c.SynDropLost,
+		Hidden:       t.second.hiddenEver,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved
-	s.Recursion = t.unseen(misses(t.objs.LimboSetState), c.Nested)
+	s.Recursion = t.second.lost
+	if t.second.link != nil {
+		s.Recursion = t.second.unseen(misses(t.objs.LimboSetState), c.Nested)
+	}
 	if t.opts.Trace != nil {
 		// Retransmissions are hints under run and records under trace.
 		s.Recursion += misses(t.objs.LimboRetransmit)
 	}
 	return s, nil
-}
-
-// unseen returns how many transitions neither program saw: what the first one
-// missed less what the second one took over. The two numbers are not read at the
-// same moment, so a difference counts only if it was there the last time too.
-// Nothing nests three deep, so none has been seen yet.
-func (t *Tracer) unseen(hidden, nested uint64) uint64 {
-	gap := hidden - min(hidden, nested)
-	t.recursion = max(t.recursion, min(gap, t.gap))
-	t.gap = gap
-	return t.recursion
-}
-
-// misses returns how often the kernel did not run a program because it was
-// running on that CPU already. Kernels before 5.12 do not count, because they do
-// not miss any.
-func misses(prog *ebpf.Program) uint64 {
-	if prog == nil {
-		return 0
-	}
-	stats, err := prog.Stats()
-	if err != nil {
-		return 0
-	}
-	return stats.RecursionMisses
 }

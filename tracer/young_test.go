@@ -36,6 +36,10 @@ func TestSettle(t *testing.T) {
 		{"a minisocket of other ports", makeOrphan, flow.StateFinWait1, func(s *slot) { s.tuple.Portpair = ^s.tuple.Portpair }, false},
 		{"a minisocket of another namespace", makeOrphan, flow.StateFinWait1, func(s *slot) { s.tuple.Net += 64 }, false},
 		{"a minisocket, but not of a close", makeOrphan, flow.StateFinWait1, func(s *slot) { s.State = uint8(flow.StateCloseWait) }, false},
+		{"a minisocket that was noted", makeOrphan, flow.StateFinWait1, noted, true},
+		{"another minisocket than was noted", makeOrphan, flow.StateFinWait1, func(s *slot) { noted(s); s.Cookie++ }, false},
+		{"noted, but no minisocket", makeHalfClosed, flow.StateFinWait1, noted, false},
+		{"noted, an address where nothing is", makeOrphan, flow.StateFinWait1, func(s *slot) { noted(s); s.Sk = 0xffff_ffff_ffff_f000 }, false},
 		{"no socket", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.Sk = 0 }, false},
 		{"an address of user space", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.Sk = 0x1000 }, false},
 		{"no address at all", makeCloseWait, flow.StateCloseWait, func(s *slot) { s.Sk = 0xdead_0000_0000_0000 }, false},
@@ -62,6 +66,9 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// noted makes the slot one whose socket was handed over to a minisocket.
+func noted(s *slot) { s.State = uint8(flow.StateTimeWait) }
+
 func checkSettled(t *testing.T, f *forge, events []flow.Event, st *stuck, s slot) {
 	t.Helper()
 	if len(events) != 1 || events[0].Kind != flow.EventPromoted {
@@ -71,7 +78,7 @@ func checkSettled(t *testing.T, f *forge, events []flow.Event, st *stuck, s slot
 	if e.New != st.state || e.TimeWait != st.timewait || e.Untracked {
 		t.Errorf("promoted in %v, minisocket %v, untracked %v", e.New, e.TimeWait, e.Untracked)
 	}
-	if same := e.Addr == s.Sk; same == st.timewait {
+	if !st.timewait && e.Addr != s.Sk {
 		t.Errorf("promoted %#x, the slot had %#x", e.Addr, s.Sk)
 	}
 	if st.timewait {

@@ -5,17 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer"
+	"github.com/tcplimbo/tcplimbo/userspace/explain"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/listing"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
 	"github.com/tcplimbo/tcplimbo/userspace/table"
 )
 
+// listGCPercent lets the heap grow to five times what is in use.
+const listGCPercent = 400
+
 // listSockets prints the sockets in limbo of this moment.
 func listSockets(_ context.Context, in *listInput) (err error) {
+	// It ends soon: collecting garbage costs more than the memory is worth.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(listGCPercent)
+	}
 	kernel, err := attach(tracer.Options{ReadOnly: true})
 	if err != nil {
 		return err
@@ -61,6 +71,9 @@ func printRows(w io.Writer, rows []finding.Finding) error {
 	enc := jsonline.New(jsonline.Options{Host: hostName()})
 	var buf []byte
 	for i := range rows {
+		if rows[i].Kind != finding.KindNone {
+			rows[i].Message = explain.Message(&rows[i])
+		}
 		buf = enc.AppendFinding(buf, &rows[i])
 		if len(buf) < rowsAtOnce && i < len(rows)-1 {
 			continue

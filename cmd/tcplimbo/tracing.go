@@ -77,6 +77,7 @@ type traceWriter struct {
 	conv   *transition.Converter
 	out    io.Writer
 	json   *jsonline.Encoder
+	stream *jsonline.Stream
 	table  table.Trace
 	isJSON bool
 
@@ -90,9 +91,10 @@ func newTraceWriter(in *traceInput, kernel *tracer.Tracer, opts *tracer.Trace) *
 	conv := transition.New(kernel.Read)
 	conv.KernelAges = opts.Filters()
 	conv.LocalPort, conv.Port = in.LocalPort, in.Port
+	enc := jsonline.New(jsonline.Options{Host: hostName()})
 	return &traceWriter{
 		kernel: kernel, conv: conv, isJSON: in.JSON,
-		json:   jsonline.New(jsonline.Options{Host: hostName()}),
+		json: enc, stream: enc.Stream(),
 		table:  table.Trace{Wide: in.IPv6Only},
 		events: make([]flow.Event, 0, traceBatch),
 	}
@@ -129,7 +131,7 @@ func (t *traceWriter) convert() {
 	wall := time.Now().Add(-tracer.BootTime())
 	err := t.conv.Convert(t.events, wall, func(tr *finding.Transition) {
 		if t.isJSON {
-			t.buf = t.json.AppendTransition(t.buf, tr)
+			t.buf = t.stream.AppendTransition(t.buf, tr)
 		} else {
 			t.buf = t.table.AppendTransition(t.buf, tr)
 		}

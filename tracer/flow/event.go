@@ -75,4 +75,8 @@ type Stats struct {
 	Nested       uint64 // transitions inside a transition
 	Tracked      uint64 // sockets in the old generation now
 	SYNDropsLost uint64 // dropped SYNs that found no room to be noted
+	// Hidden counts transitions that the kernel did not show while the second
+	// program was not attached. Among them may be entries into CLOSE_WAIT, which
+	// a walk finds; no record is lost with them.
+	Hidden uint64
 }

@@ -31,6 +31,8 @@ type Kernel interface {
 	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)
+	// Follow says whether every transition of tracked sockets matters.
+	Follow(every bool) error
 	Stats() (flow.Stats, error)
 	// WatchSYN begins or ends looking at packets that this host drops.
 	WatchSYN(on bool) error
@@ -80,9 +82,9 @@ type Agent struct {
 	states   flow.StateSet
 	started  time.Duration
 
-	losses  losses
-	survey  survey
-	nextAge time.Duration
+	losses            losses
+	survey            survey
+	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
 	// has just cost much.
 	quiet, holderCost time.Duration
@@ -109,6 +111,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		owners: owner.New(kernel, cfg.ProcRoot),
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
+		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
 	}
 	a.detector = detect.New(detect.Config{
 		Threshold: cfg.Threshold,
@@ -146,7 +149,7 @@ const wakeStep = 40 * time.Millisecond
 // Run works until ctx is done. What is known then is written before it returns.
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = a.cfg.BootTime()
-	a.nextAge = a.started + a.cfg.Tick
+	a.nextAge, a.nextTick = a.started+a.cfg.Tick, a.started+a.cfg.Tick
 	if err := a.resync(a.started); err != nil {
 		return err
 	}
@@ -171,7 +174,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // sleep returns how long until there is something to do.
 func (a *Agent) sleep() time.Duration {
 	now := a.cfg.BootTime()
-	wake := a.nextAge
+	wake := min(a.nextAge, a.nextTick)
 	if due, ok := a.detector.Next(); ok {
 		wake = min(wake, max(due, now, a.quiet)+wakeStep)
 	}
@@ -198,6 +201,11 @@ func (a *Agent) last() error {
 
 func (a *Agent) step(now time.Duration) error {
 	if now >= a.nextAge {
+		if err := a.age(now); err != nil {
+			return err
+		}
+	}
+	if now >= a.nextTick {
 		if err := a.tick(now); err != nil {
 			return err
 		}
@@ -211,27 +219,42 @@ func (a *Agent) step(now time.Duration) error {
 	return a.speak()
 }
 
-// tick is what happens at a steady pace: ageing, and looking for losses.
-func (a *Agent) tick(now time.Duration) error {
-	// Sockets are given a tick to leave their state. Where they come faster
-	// than the rings hold for that long, less: early looks cost more.
+// age gives the sockets of the young generation a tick to leave their state.
+// Where they come faster than the rings hold for that long, less: early looks
+// cost more.
+func (a *Agent) age(now time.Duration) error {
 	pace := min(a.cfg.Tick, a.kernel.AgePace())
 	err := a.kernel.Age(pace, func() error { return a.kernel.Events(a.onEvent) })
 	if err != nil {
 		return err
 	}
 	a.nextAge = now + min(a.cfg.Tick, a.kernel.AgePace())
+	return nil
+}
+
+// tick is what happens at a steady pace: looking for losses and for what no
+// event told of.
+func (a *Agent) tick(now time.Duration) error {
+	a.nextTick = now + a.cfg.Tick
 	a.countEvents()
+	// Who is not flagged is read again before it is.
+	if err := a.kernel.Follow(len(a.open) > 0); err != nil {
+		return err
+	}
 	stats, err := a.kernel.Stats()
 	if err != nil {
 		return err
 	}
+	a.survey.note(stats.Hidden)
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {
 			return err
 		}
 	}
 	a.watchDrops(now)
+	if err := a.settle(now); err != nil {
+		return err
+	}
 	a.sayLosses(now, false)
 	return nil
 }

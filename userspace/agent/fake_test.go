@@ -23,6 +23,8 @@ type fakeKernel struct {
 	ring    []flow.Event
 	held    []flow.Held
 	stats   flow.Stats
+	// followed is what Follow was told last.
+	followed bool
 
 	// watching: dropped packets are looked at. addresses are those of the
 	// namespace that a socket is in.
@@ -197,4 +199,17 @@ func (k *fakeKernel) send(e flow.Event) {
 		return
 	}
 	k.ring = append(k.ring, e)
+}
+
+func (k *fakeKernel) Follow(every bool) error {
+	k.mu.Lock()
+	k.followed = every
+	k.mu.Unlock()
+	return k.call("Follow")
+}
+
+func (k *fakeKernel) follows() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.followed
 }

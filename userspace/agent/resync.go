@@ -9,39 +9,12 @@ import (
 )
 
 const (
-	// surveyEvery is how often the state of the kernel is read even though
-	// nothing was lost, as far as anybody knows.
-	surveyEvery = 30 * time.Second
-	// surveyShare is the part of one core that surveys may take: 1/400.
-	surveyShare = 400
 	// rereadShare is the part of one core that reading again after losses may
 	// take: 1/20. A flood of losses is answered as often as that allows.
 	rereadShare = 20
 	// lossEvery is how often a loss record may be written.
 	lossEvery = time.Second
-	// doubtful is how long a walk may take that took no time before. What takes
-	// longer, and over four times as long as the last, was stopped in its
-	// middle (SIGSTOP, a suspended machine): that is not the walk's cost.
-	doubtful = 250 * time.Millisecond
 )
-
-// believed returns what a walk cost, given that it took so long and that the
-// last one cost so much.
-func believed(took, last time.Duration) time.Duration { return min(took, max(doubtful, 4*last)) }
-
-// survey paces the walks over all connections by what they cost.
-type survey struct {
-	next time.Duration
-	cost time.Duration
-	last time.Duration
-}
-
-func (s *survey) due(now time.Duration) bool { return now >= s.next }
-
-func (s *survey) done(now, cost time.Duration) {
-	s.cost, s.last = believed(cost, s.cost), now
-	s.next = now + max(surveyEvery, surveyShare*s.cost)
-}
 
 // losses compares the kernel's counters and collects what has not been said.
 type losses struct {
@@ -97,47 +70,6 @@ func (l *losses) count(stage int, now uint64, seen *uint64) bool {
 	l.unsaid[stage] += now - *seen
 	*seen = now
 	return true
-}
-
-// resync makes the detector's picture the kernel's: every socket in a watched
-// state is known afterwards, and every known one is looked at again if events
-// were lost. Walks are spaced by their cost; what waits is not forgotten.
-func (a *Agent) resync(now time.Duration) error {
-	if a.losses.reread && now < a.survey.last+rereadShare*a.survey.cost {
-		return nil
-	}
-	begin := a.cfg.BootTime()
-	if err := a.walk(); err != nil {
-		return err
-	}
-	if a.losses.reread {
-		a.detector.Suspect(now)
-	}
-	a.survey.done(now, a.cfg.BootTime()-begin)
-	a.losses.reread = false
-	return nil
-}
-
-func (a *Agent) walk() error {
-	a.found = a.found[:0]
-	err := a.kernel.Walk(flow.WalkStates{States: a.states}, func(s *flow.Sock) {
-		opener, since, _ := a.kernel.Recall(s.Key)
-		if a.detector.Found(s, opener, since, a.cfg.BootTime()) {
-			a.found = append(a.found, &flow.Sock{ID: s.ID})
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("walking connections: %w", err)
-	}
-	if err := a.kernel.Read(a.found, true); err != nil {
-		return fmt.Errorf("tracking sockets: %w", err)
-	}
-	for _, s := range a.found {
-		if !s.Gone && !s.Untracked {
-			a.detector.Tracked(s.ID)
-		}
-	}
-	return nil
 }
 
 // sayLosses writes one record a stage, once what was lost was read again, and

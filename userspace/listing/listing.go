@@ -53,7 +53,8 @@ func (f *Filter) states() flow.StateSet {
 	return limboStates
 }
 
-// Collect returns the sockets of this moment, the oldest first.
+// Collect returns the sockets of this moment, the oldest first. Their messages are
+// left to who wants to show them.
 func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
 	states := filter.states()
 	var rows []finding.Finding
@@ -78,17 +79,26 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 		}
 	}
 	rows = slices.DeleteFunc(rows, func(f finding.Finding) bool { return !filter.holds(&f) })
+	return sorted(rows), nil
+}
+
+// sorted returns the rows with the oldest first. They are large, so what is moved
+// about are pointers.
+func sorted(rows []finding.Finding) []finding.Finding {
+	order := make([]*finding.Finding, len(rows))
 	for i := range rows {
-		if rows[i].Kind != finding.KindNone {
-			rows[i].Message = explain.Message(&rows[i])
-		}
+		order[i] = &rows[i]
 	}
-	slices.SortStableFunc(rows, older)
-	return rows, nil
+	slices.SortStableFunc(order, older)
+	out := make([]finding.Finding, len(rows))
+	for i, row := range order {
+		out[i] = *row
+	}
+	return out
 }
 
 // older puts the longest wait first, equal ones in a stable order.
-func older(a, b finding.Finding) int {
+func older(a, b *finding.Finding) int {
 	return cmp.Or(
 		cmp.Compare(b.Duration, a.Duration),
 		a.Sock.Local.Compare(b.Sock.Local),

@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/detect"
+)
+
+const (
+	// surveyEvery is how often the state of the kernel is read even though
+	// nothing was lost, as far as anybody knows.
+	surveyEvery = 30 * time.Second
+	// surveyShare is the part of one core that surveys may take: 1/400.
+	surveyShare = 400
+	// The same for surveys that are made because the kernel did not show a
+	// transition: a part of the threshold by which the socket must be found.
+	hiddenLeast = time.Second
+	hiddenMost  = 10 * time.Second
+	hiddenPart  = 4
+	hiddenShare = 100
+	// settleTicks is how many ticks a socket that a survey came across is given
+	// to leave its state or to be promoted.
+	settleTicks = 2
+	// settleMost bounds their number; what is more is taken at once.
+	settleMost = 8192
+	// doubtful is how long a walk may take that took no time before. What takes
+	// longer, and over four times as long as the last, was stopped in its
+	// middle (SIGSTOP, a suspended machine): that is not the walk's cost.
+	doubtful = 250 * time.Millisecond
+)
+
+// believed returns what a walk cost, given that it took so long and that the
+// last one cost so much.
+func believed(took, last time.Duration) time.Duration { return min(took, max(doubtful, 4*last)) }
+
+// survey paces the walks over all connections by what they cost.
+type survey struct {
+	next time.Duration
+	cost time.Duration
+	last time.Duration
+	// walked: the first one is done, so what enters a state is in the rings.
+	walked bool
+	// hidden is what flow.Stats.Hidden was at the last look; since that rose, a
+	// transition waits to be found.
+	hidden  uint64
+	waiting bool
+	every   time.Duration
+	// young are sockets that were passing through when the last walk came by,
+	// to be looked at again at youngDue; states are what they were in.
+	young    []*flow.Sock
+	states   []flow.State
+	youngDue time.Duration
+}
+
+// hiddenPace returns how soon a hidden transition must be followed up: the only
+// watched state it can lead to is CLOSE_WAIT (bpf/nested.h).
+func hiddenPace(closeWait time.Duration) time.Duration {
+	if closeWait == 0 {
+		return hiddenMost
+	}
+	return min(max(closeWait/hiddenPart, hiddenLeast), hiddenMost)
+}
+
+func (s *survey) note(hidden uint64) {
+	if hidden > s.hidden {
+		s.hidden, s.waiting = hidden, true
+	}
+}
+
+func (s *survey) due(now time.Duration) bool {
+	return now >= s.next || s.waiting && now >= s.last+max(s.every, hiddenShare*s.cost)
+}
+
+func (s *survey) done(now, cost time.Duration) {
+	s.cost, s.last, s.walked, s.waiting = believed(cost, s.cost), now, true, false
+	s.next = now + max(surveyEvery, surveyShare*s.cost)
+}
+
+// resync makes the detector's picture the kernel's: every socket in a watched
+// state is known afterwards, and every known one is looked at again if events
+// were lost. Walks are spaced by their cost; what waits is not forgotten.
+func (a *Agent) resync(now time.Duration) error {
+	if a.losses.reread && now < a.survey.last+rereadShare*a.survey.cost {
+		return nil
+	}
+	begin := a.cfg.BootTime()
+	if err := a.walk(now); err != nil {
+		return err
+	}
+	if a.losses.reread || a.survey.waiting {
+		a.detector.Suspect(now)
+	}
+	a.survey.done(now, a.cfg.BootTime()-begin)
+	a.losses.reread = false
+	return nil
+}
+
+func (a *Agent) walk(now time.Duration) error {
+	settle := settleTicks * a.cfg.Tick
+	a.found = a.found[:0]
+	a.survey.young, a.survey.states = a.survey.young[:0], a.survey.states[:0]
+	err := a.kernel.Walk(flow.WalkStates{States: a.states}, func(s *flow.Sock) {
+		// Most are on their way, and if not, the young generation has them.
+		if a.survey.walked && detect.AgeBound(s) < settle && len(a.survey.young) < settleMost {
+			a.survey.young = append(a.survey.young, &flow.Sock{ID: s.ID})
+			a.survey.states = append(a.survey.states, s.State)
+			return
+		}
+		a.take(s)
+	})
+	if err != nil {
+		return fmt.Errorf("walking connections: %w", err)
+	}
+	a.survey.youngDue = now + settle
+	return a.track()
+}
+
+// settle looks again at the sockets that were passing through, and takes those
+// that did not.
+func (a *Agent) settle(now time.Duration) error {
+	if len(a.survey.young) == 0 || now < a.survey.youngDue {
+		return nil
+	}
+	if err := a.kernel.Read(a.survey.young, false); err != nil {
+		return fmt.Errorf("reading sockets: %w", err)
+	}
+	a.found = a.found[:0]
+	for i, s := range a.survey.young {
+		if !s.Gone && s.State == a.survey.states[i] {
+			a.take(s)
+		}
+	}
+	a.survey.young = a.survey.young[:0]
+	return a.track()
+}
+
+// take tells the detector of a socket that is there.
+func (a *Agent) take(s *flow.Sock) {
+	opener, since, _ := a.kernel.Recall(s.Key)
+	if a.detector.Found(s, opener, since, a.cfg.BootTime()) {
+		a.found = append(a.found, &flow.Sock{ID: s.ID})
+	}
+}
+
+// track has the kernel side send the events of what was found.
+func (a *Agent) track() error {
+	if err := a.kernel.Read(a.found, true); err != nil {
+		return fmt.Errorf("tracking sockets: %w", err)
+	}
+	for _, s := range a.found {
+		if !s.Gone && !s.Untracked {
+			a.detector.Tracked(s.ID)
+		}
+	}
+	return nil
+}

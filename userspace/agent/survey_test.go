@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+func (k *fakeKernel) hide() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stats.Hidden++
+}
+
+// An entry into CLOSE_WAIT that the kernel hid is found in time for its
+// threshold, long before the survey would come by, and nothing is called lost.
+func TestHidden(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		b.pass(20 * tick)
+		before := len(b.k.called("Walk"))
+		b.k.exist(fakeSock(1, 1, flow.StateCloseWait), 0)
+		b.k.hide()
+		b.pass(hiddenPace(closeAge) + (settleTicks+2)*tick)
+		if n := len(b.k.called("Walk")) - before; n != 1 {
+			t.Fatalf("%d walks, want one", n)
+		}
+		b.pass(closeAge - hiddenPace(closeAge))
+		b.expect(inTime+(settleTicks+2)*tick, "open eof_ignored")
+		if losses := b.out.takeLosses(); len(losses) != 0 {
+			t.Errorf("losses %+v", losses)
+		}
+	})
+}
+
+// The kernel hides transitions all the time, of sockets nobody is interested in:
+// walks keep their pace.
+func TestHiddenPace(t *testing.T) {
+	for _, tt := range []struct{ cost, every time.Duration }{
+		{0, hiddenPace(closeAge)},
+		{100 * time.Millisecond, hiddenShare * 100 * time.Millisecond},
+	} {
+		inBubble(t, func(t *testing.T, b *bed) {
+			b.k.meanwhile("Walk", func() { time.Sleep(tt.cost) })
+			b.start()
+			for range 10 * tt.every / tick {
+				b.k.hide()
+				b.pass(tick)
+			}
+			walks := b.k.called("Walk")
+			for i := 1; i < len(walks); i++ {
+				if gap := walks[i] - walks[i-1]; gap < tt.every {
+					t.Errorf("a walk of %v came %v after the last, want %v at least", tt.cost, gap, tt.every)
+				}
+			}
+			if len(walks) < 8 {
+				t.Errorf("%d walks of %v in %v", len(walks), tt.cost, 10*tt.every)
+			}
+		})
+	}
+	if hiddenPace(0) != hiddenMost || hiddenPace(time.Hour) != hiddenMost || hiddenPace(time.Second) != hiddenLeast {
+		t.Error("the pace leaves its bounds")
+	}
+}
+
+// What a survey meets on its way is left to the young generation; it does not
+// become a socket that is tracked.
+func TestSurveyLeavesWhatPasses(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		b.pass(20 * tick)
+		passing, stuck := fakeSock(1, 1, flow.StateCloseWait), fakeSock(2, 2, flow.StateCloseWait)
+		b.k.meanwhile("Walk", func() {
+			b.k.exist(passing, 0)
+			b.k.exist(stuck, 0)
+		})
+		b.k.hide()
+		walks := len(b.k.called("Walk"))
+		for len(b.k.called("Walk")) == walks {
+			b.pass(tick)
+		}
+		b.k.meanwhile("Walk", nil)
+		if _, _, ok := b.k.Recall(passing.Key); ok {
+			t.Error("a socket that is passing is tracked")
+		}
+		b.k.move(1, flow.StateClose, 0)
+		b.pass((settleTicks + 2) * tick)
+		if _, _, ok := b.k.Recall(passing.Key); ok {
+			t.Error("a socket that is gone is tracked")
+		}
+		if _, _, ok := b.k.Recall(stuck.Key); !ok {
+			t.Error("the socket that stayed is not tracked")
+		}
+	})
+}
+
+// Every transition matters while a finding is open, and only then.
+func TestFollow(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		b.pass(time.Second)
+		if b.k.follows() {
+			t.Error("the second program is wanted though nothing is open")
+		}
+		b.k.enter(fakeSock(1, 1, flow.StateCloseWait), flow.Task{})
+		b.pass(closeAge)
+		b.expect(inTime, "open eof_ignored")
+		b.pass(2 * tick)
+		if !b.k.follows() {
+			t.Error("the second program is not wanted though a finding is open")
+		}
+		b.k.move(1, flow.StateClose, 0)
+		b.pass(inTime)
+		b.out.take()
+		b.pass(2 * tick)
+		if b.k.follows() {
+			t.Error("the second program is wanted though nothing is open any more")
+		}
+	})
+}
