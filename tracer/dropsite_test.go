@@ -73,6 +73,25 @@ func TestSymbolsThatAreNotThere(t *testing.T) {
 	}
 }
 
+// A place is looked up once, however many namespaces and reasons it is met with.
+func TestSymbolsAreRemembered(t *testing.T) {
+	path := tableFile(t, table)
+	s := newSymbols(path)
+	s.lookup(0xffffffff81a000a2, 1)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.lookup(0xffffffff81b00310, 0xffffffff81a000a2); got[1].String() != "nf_hook_slow+0xa2" || got[0].name != "" {
+		t.Errorf("found %v", got)
+	}
+	for i := range uint64(3 * symbolsMax) {
+		s.lookup(i)
+		if len(s.met) > symbolsMax {
+			t.Fatalf("%d kept, at most %d allowed", len(s.met), symbolsMax)
+		}
+	}
+}
+
 func TestReasonNames(t *testing.T) {
 	r := &dropReasons{
 		core:       map[uint32]string{2: "NOT_SPECIFIED", 12: "NETFILTER_DROP"},

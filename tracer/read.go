@@ -65,10 +65,10 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		YoungOverrun: c.YoungOverrun,
 		Nested:       c.Nested,
 		Tracked:      tracked,
-		SYNDropsLost: c.SynDropLost,
 		Hidden:       t.second.hiddenEver,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved
+	s.SYNDrops = c.SynDropLost
 	s.Recursion = t.second.lost
 	if t.second.link != nil {
 		s.Recursion = t.second.unseen(misses(t.objs.LimboSetState), c.Nested)

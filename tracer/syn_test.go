@@ -124,8 +124,8 @@ func TestUndroppedSYN(t *testing.T) {
 	if got := syn(t, tr, id); got != (flow.SYN{}) {
 		t.Errorf("a SYN that a full queue swallows: %+v", got)
 	}
-	if stats, err := tr.Stats(); err != nil || stats.SYNDropsLost != 0 {
-		t.Errorf("%d drops found no room (%v)", stats.SYNDropsLost, err)
+	if stats, err := tr.Stats(); err != nil || stats.SYNDrops != 0 {
+		t.Errorf("%d drops found no room (%v)", stats.SYNDrops, err)
 	}
 }
 

@@ -64,6 +64,8 @@ type Losses struct {
 	Recursion uint64
 	// WalkCut counts hash chains that a walk did not follow to the end.
 	WalkCut uint64
+	// SYNDrops counts dropped SYNs that found no room to be noted.
+	SYNDrops uint64
 }
 
 // Stats counts the kernel side's work since the start.
@@ -74,7 +76,6 @@ type Stats struct {
 	YoungOverrun uint64 // slots looked at early because their ring came round
 	Nested       uint64 // transitions inside a transition
 	Tracked      uint64 // sockets in the old generation now
-	SYNDropsLost uint64 // dropped SYNs that found no room to be noted
 	// Hidden counts transitions that the kernel did not show while the second
 	// program was not attached. Among them may be entries into CLOSE_WAIT, which
 	// a walk finds; no record is lost with them.

@@ -29,7 +29,12 @@ func softError(s *flow.Sock) bool {
 // noWay reports whether a drop reason says that there is no way to the peer, and
 // not that somebody decided against the packet (include/net/dropreason-core.h).
 func noWay(reason string) bool {
-	return strings.HasPrefix(reason, "NEIGH_") || reason == "IP_OUTNOROUTES"
+	switch reason {
+	case "IP_OUTNOROUTES", "QUEUE_PURGE", "DEV_READY":
+		// A neighbour's queue is emptied when it, or its device, goes away.
+		return true
+	}
+	return strings.HasPrefix(reason, "NEIGH_")
 }
 
 // keepDrop makes of a reading's drop what can be said in view of the one before.

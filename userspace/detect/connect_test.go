@@ -31,6 +31,7 @@ func TestSynSentReason(t *testing.T) {
 
 		{"the neighbour failed", flow.SYN{Drop: &flow.Drop{Reason: "NEIGH_FAILED"}}, 0, finding.Unreachable},
 		{"too much waits for the neighbour", flow.SYN{Drop: &flow.Drop{Reason: "NEIGH_QUEUEFULL"}}, 0, finding.Unreachable},
+		{"the neighbour's queue is emptied", flow.SYN{Drop: &flow.Drop{Reason: "QUEUE_PURGE"}}, 0, finding.Unreachable},
 		{"no route", flow.SYN{Drop: &flow.Drop{Reason: "IP_OUTNOROUTES"}}, 0, finding.Unreachable},
 		{"a silent neighbour", flow.SYN{NextHopSilent: true}, 0, finding.Unreachable},
 		{"host unreachable", flow.SYN{}, unix.EHOSTUNREACH, finding.Unreachable},
