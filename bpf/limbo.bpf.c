@@ -4,6 +4,7 @@
  * are never attached but run by the agent when it wants them.
  */
 #include "kernel.h"
+#include "net.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
