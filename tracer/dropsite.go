@@ -40,14 +40,19 @@ func (d *dropSites) explain(c *cause) flow.SYN {
 	return syn
 }
 
+// prepare reads the kernel's names for its reasons, once: 15 ms.
+func (d *dropSites) prepare() {
+	if d.reasons == nil {
+		d.reasons = kernelDropReasons()
+	}
+}
+
 // of describes a site; nil if it is none where a packet is known to be dropped.
 func (d *dropSites) of(s site) *flow.Drop {
 	if drop, ok := d.known[s]; ok {
 		return drop
 	}
-	if d.reasons == nil {
-		d.reasons = kernelDropReasons()
-	}
+	d.prepare()
 	where := d.symbols.lookup(s.frames[:]...)
 	drop := &flow.Drop{Reason: d.reasons.name(s.reason), Location: where[0].String(), NetNS: s.netns}
 	drop.Hook = hookOf(drop.Reason, where)

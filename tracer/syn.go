@@ -95,6 +95,7 @@ func (t *Tracer) WatchSYN(on bool) error {
 			return fmt.Errorf("attaching kfree_skb: %w", err)
 		}
 		t.syn.dropped = l
+		t.syn.sites.prepare() // rather than when a finding is due
 	}
 	return nil
 }

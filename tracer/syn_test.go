@@ -2,10 +2,11 @@ package tracer
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -139,150 +140,48 @@ func TestWatchSYNTwice(t *testing.T) {
 	// Closing the Tracer ends it.
 }
 
-// deadEnd is an Ethernet device of the namespace at whose other end nobody answers.
-func deadEnd(t *testing.T) netlink.Link {
-	t.Helper()
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "near"}, PeerName: "far"}
-	if err := netlink.LinkAdd(veth); err != nil {
-		t.Skipf("this kernel has no veth: %v", err)
-	}
-	link, err := netlink.LinkByName("near")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, prefix := range []string{"198.18.7.1/24", "fd18:7::1/64"} {
-		p := netip.MustParsePrefix(prefix)
-		a := &netlink.Addr{Flags: unix.IFA_F_NODAD, IPNet: &net.IPNet{
-			IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
-		}}
-		if err := netlink.AddrAdd(link, a); err != nil {
-			t.Fatalf("adding %v: %v", p, err)
-		}
-	}
-	for _, name := range []string{"near", "far"} {
-		l, err := netlink.LinkByName(name)
-		if err == nil {
-			err = netlink.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatalf("setting %s up: %v", name, err)
-		}
-	}
-	return link
-}
-
-func TestSilentNextHop(t *testing.T) {
-	newNamespace(t)
-	tr := load(t, Options{Watch: stuckStates})
-	requireCauses(t, tr)
-	link := deadEnd(t)
-	routes := map[string]string{"203.0.113.0/24": "198.18.7.9", "2001:db8:7::/48": "fd18:7::9"}
-	for dst, via := range routes {
-		_, to, err := net.ParseCIDR(dst)
+// Where the kernel refuses what tells causes, all else works.
+func TestCausesAreOptional(t *testing.T) {
+	ns := newNamespace(t)
+	for name, opts := range map[string]Options{"run": {Watch: stuckStates}, "list": {ReadOnly: true}} {
+		opts.setDefaults(1)
+		cpus, err := ebpf.PossibleCPU()
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: to, Gw: net.ParseIP(via)}
-		if err := netlink.RouteAdd(r); err != nil {
-			t.Fatalf("adding a route to %s: %v", dst, err)
-		}
-	}
-	tests := []struct {
-		name   string
-		family family
-		to     string
-	}{
-		{"on the link", ipv4, "198.18.7.2:80"},
-		{"on the link, IPv6", ipv6, "[fd18:7::2]:80"},
-		{"on the link, mapped", mapped, "[::ffff:198.18.7.3]:80"},
-		{"behind a router", ipv4, "203.0.113.1:80"},
-		{"behind a router, IPv6", ipv6, "[2001:db8:7::1]:80"},
-	}
-	for _, tt := range tests {
-		s := begin(t, tt.family, netip.MustParseAddrPort(tt.to))
-		id := find(t, tr, s.cookie).ID
-		eventually(t, tt.name+": a silent next hop", func() bool { return syn(t, tr, id).NextHopSilent })
-		// After the first time-out an IPv6 socket has no route any more.
-		eventually(t, tt.name+": a time-out", func() bool { return s.info().Retransmits > 0 })
-		if !syn(t, tr, id).NextHopSilent {
-			t.Errorf("%s: not silent any more after the first time-out", tt.name)
-		}
-		s.close()
-	}
-	n := &netlink.Neigh{
-		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP("198.18.7.44").To4(),
-		HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1},
-	}
-	if err := netlink.NeighSet(n); err != nil {
-		t.Fatal(err)
-	}
-	s := begin(t, ipv4, netip.MustParseAddrPort("198.18.7.44:80"))
-	if got := syn(t, tr, find(t, tr, s.cookie).ID); got.NextHopSilent {
-		t.Errorf("a neighbour that is known: %+v", got)
-	}
-}
-
-func TestHasAddress(t *testing.T) {
-	newNamespace(t)
-	tr := load(t, Options{ReadOnly: true})
-	requireCauses(t, tr)
-	lo, err := netlink.LinkByIndex(loopbackIndex)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, addr := range []string{"198.18.8.1", "fd18:8::1"} {
-		ip := netip.MustParseAddr(addr)
-		a := &netlink.Addr{Flags: unix.IFA_F_NODAD, IPNet: &net.IPNet{
-			IP: ip.AsSlice(), Mask: net.CIDRMask(ip.BitLen(), ip.BitLen()),
-		}}
-		if err := netlink.AddrAdd(lo, a); err != nil {
+		spec, err := loadSpec(opts, cpus)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	inside := find(t, tr, begin(t, ipv4, silent(t, ipv4)).cookie).Key
-	for addr, want := range map[string]bool{
-		"127.0.0.1": true, "::1": true, "198.18.8.1": true, "fd18:8::1": true,
-		"127.0.0.2": false, "198.18.8.2": false, "fd18:8::2": false, "0.0.0.0": false, "::": false, "::ffff:198.18.8.1": true,
-	} {
-		got, err := tr.HasAddress(inside, netip.MustParseAddr(addr))
-		if err != nil || got != want {
-			t.Errorf("%s: %v %v, want %v", addr, got, err, want)
+		// The verifier wants a result before the end.
+		spec.Programs["limbo_syn"].Instructions = asm.Instructions{asm.Return()}
+		tr := &Tracer{opts: opts, cpus: cpus}
+		if err := tr.assignAll(spec); err != nil {
+			t.Fatalf("%s: %v", name, err)
 		}
-	}
-	newNamespace(t)
-	outside := find(t, tr, begin(t, ipv4, silent(t, ipv4)).cookie).Key
-	if got, err := tr.HasAddress(outside, netip.MustParseAddr("198.18.8.1")); err != nil || got {
-		t.Errorf("another namespace: %v %v", got, err)
-	}
-}
-
-// Go's listeners are Multipath TCP ones, whose queue is that of the socket behind.
-func TestQueueOfMultipathListener(t *testing.T) {
-	newNamespace(t)
-	tr := load(t, Options{ReadOnly: true})
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
-	if err != nil {
-		t.Skipf("no Multipath TCP: %v", err)
-	}
-	l := wrap(t, fd)
-	if err := unix.Bind(l.fd, sockaddr(ipv4.bind)); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Listen(l.fd, 5); err != nil {
-		t.Fatal(err)
-	}
-	newSocket(t, ipv4).connect(l.local())
-	newSocket(t, ipv4).connect(l.local())
-	eventually(t, "two connections that wait, of five", func() bool {
-		found := false
-		err := tr.Holders(flow.Wanted{Ports: []uint16{l.local().Port()}}, func(h *flow.Held) {
-			found = found || h.FD == uint32(fd) && h.AcceptQueue == 2 && h.AcceptLimit == 5
+		t.Cleanup(func() {
+			if err := tr.Close(); err != nil {
+				t.Errorf("closing: %v", err)
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
+		if err := tr.prepare(); err != nil {
+			t.Fatalf("%s: %v", name, err)
 		}
-		return found
-	})
+		if tr.SYNCauses() == nil {
+			t.Errorf("%s: nothing is said of a program that was refused", name)
+		}
+		s := begin(t, ipv4, silent(t, ipv4))
+		id := find(t, tr, s.cookie).ID
+		if err := tr.WatchSYN(true); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if has, err := tr.HasAddress(id.Key, ipv4.addr); err != nil || has {
+			t.Errorf("%s: an address that was not looked for: %v %v", name, has, err)
+		}
+		if got := syn(t, tr, id); got != (flow.SYN{}) || id.NetNS != ns.inode {
+			t.Errorf("%s: %+v of a connect in namespace %d", name, got, id.NetNS)
+		}
+	}
 }
 
 // The readers of kernel pointers take any: an address may be freed at any time.
