@@ -75,6 +75,10 @@ func overflowing(l *finding.Listener) string {
 	if l == nil {
 		return ", where connections are not accepted"
 	}
-	return fmt.Sprintf(", where %s does not accept: its queue is full, %d connections wait and the limit is %d",
-		Who(&finding.Owner{Process: l.Process}), l.Queue, l.Limit)
+	wait := "1 connection waits"
+	if l.Queue != 1 {
+		wait = fmt.Sprintf("%d connections wait", l.Queue)
+	}
+	return fmt.Sprintf(", where %s does not accept: its queue is full, %s and the limit is %d",
+		Who(&finding.Owner{Process: l.Process}), wait, l.Limit)
 }
