@@ -10,6 +10,7 @@
 
 #define COMM_LEN 16
 #define NEVER 0xffffffffU
+#define CALLERS 5
 
 enum event_type {
 	EVENT_NONE = 0,
@@ -133,6 +134,30 @@ struct sock_values {
 	__u32 queue_pad;
 };
 
+/* The last SYN of a socket that this host dropped. */
+struct syn_drop {
+	__u64 cookie;
+	__u64 time_ns;
+	__u64 location;		/* who freed it: an address in the kernel's code */
+	__u64 callers[CALLERS]; /* and who called that, the nearest first; 0: no more */
+	__u32 reason;		/* a number of this kernel's; 0: it gives none */
+	__u32 netns;		/* of the device it was at, or of the socket */
+	__u32 hash;		/* skc_hash of the socket */
+	__u8 retransmits;	/* icsk_retransmits then */
+	__u8 pad[3];
+};
+
+/* Why a SYN stays unanswered, as far as this host can tell. */
+struct syn_cause {
+	__u64 sk;	      /* in */
+	__u64 cookie;	      /* in; out: 0 if it is not that socket, or not in SYN_SENT */
+	struct syn_drop drop; /* time_ns 0: none was seen */
+	__u8 known;	      /* it is that socket, in SYN_SENT */
+	__u8 retransmits;
+	__u8 neighbour; /* NUD_* of the next hop; 0: not known */
+	__u8 pad[5];
+};
+
 /* One descriptor of a socket, from iter/task_file. */
 struct holder {
 	__u64 sk;
@@ -163,6 +188,7 @@ struct counters {
 	__u64 chain_cut;      /* hash chains longer than a walk follows */
 	__u64 chain_moved;    /* walks that a concurrent change led astray */
 	__u64 stall_unsaid;   /* stalled sockets not told of, to leave room for other events */
+	__u64 syn_drop_lost;  /* a dropped SYN found no room, so its reason is not known */
 };
 
 /* Where a walk of the connection table stands, and what this kernel is. */

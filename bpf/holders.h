@@ -52,8 +52,8 @@ static __always_inline void describe_holder(struct holder *h, struct task_struct
 	h->state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	h->netns = read_netns(&sk->__sk_common);
 	h->port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	h->accept_queue = BPF_CORE_READ(sk, sk_ack_backlog);
-	h->accept_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	h->accept_queue = BPF_CORE_READ(core_accepting(sk), sk_ack_backlog);
+	h->accept_limit = BPF_CORE_READ(core_accepting(sk), sk_max_ack_backlog);
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)
 		bpf_probe_read_kernel(h->addr, sizeof(h->addr), &sk->__sk_common.skc_v6_rcv_saddr);
 	else

@@ -4,6 +4,7 @@
  * are never attached but run by the agent when it wants them.
  */
 #include "kernel.h"
+#include "net.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -23,6 +24,8 @@
 #include "peer.h"
 #include "walk.h"
 #include "holders.h"
+#include "syn.h"
+#include "local.h"
 
 /* Runs of an unattached program are kept short: nothing else runs meanwhile. */
 #define AGE_RUN 512
@@ -227,8 +230,47 @@ int limbo_holders(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
+/*
+ * net/core/skbuff.c: a packet is thrown away. Attached only while a socket waits
+ * in SYN_SENT. The reason is read from ctx, because older kernels have none.
+ */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(limbo_syn_dropped, struct sk_buff *skb, void *location)
+{
+	struct sock *sk = skb->sk;
+
+	if (!sk || sk->__sk_common.skc_state != TCP_SYN_SENT || sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	note_syn_drop(ctx, sk, skb, (__u64)location, core_drop_reason(ctx));
+	return 0;
+}
+
+/* args: how many of syn_causes to fill in, by their sk and cookie */
+SEC("raw_tp/tcplimbo_syn")
+int limbo_syn(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 count = ctx->args[0];
+
+	for (__u32 i = 0; i < VALUES; i++) {
+		if (i >= count)
+			break;
+		read_cause(i);
+	}
+	return 0;
+}
+
+/* args: a socket. Whether asked_address is an address of its network namespace. */
+SEC("raw_tp/tcplimbo_local")
+int limbo_local(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock_common *c = (struct sock_common *)ctx->args[0];
+
+	return has_address(BPF_CORE_READ(c, skc_net.net));
+}
+
 /* BTF keeps only types that something names: these are for bpf2go alone. */
 const struct event *keep_event __attribute__((unused));
+const struct syn_cause *keep_syn_cause __attribute__((unused));
 const struct holder *keep_holder __attribute__((unused));
 const enum event_type *keep_event_type __attribute__((unused));
 const enum sock_flag *keep_sock_flag __attribute__((unused));

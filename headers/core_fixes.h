@@ -154,6 +154,66 @@ static __always_inline __s32 core_waiting_ms(struct tcp_sock *tp)
 }
 
 /*
+ * c504e5c2f964 "net: skb: introduce kfree_skb_reason()", 5.17: the tracepoint
+ * kfree_skb says why, as its third argument.
+ */
+static __always_inline __u32 core_drop_reason(const unsigned long long *kfree_skb_args)
+{
+	if (!bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_NOT_SPECIFIED))
+		return 0;
+	return kfree_skb_args[2];
+}
+
+/* A bucket of neighbours and the way through it, see core_neighbour_next(). */
+static __always_inline struct neighbour *core_neighbour_of(struct hlist_node *node)
+{
+	if (!node)
+		return NULL;
+	return (void *)node - bpf_core_field_offset(struct neighbour, hash);
+}
+
+/*
+ * f7f52738637f "neighbour: Create netdev->neighbour association" and the
+ * commits after it, 6.13: the buckets of the hash table are struct hlist_head.
+ * Before, neighbours were linked by a pointer of their own.
+ */
+static __always_inline struct neighbour *core_neighbour_first(struct neigh_hash_table *nht,
+							      __u32 bucket)
+{
+	struct hlist_node *node = NULL;
+	struct neighbour *n = NULL;
+
+	if (bpf_core_field_exists(nht->hash_heads)) {
+		bpf_probe_read_kernel(&node, sizeof(node), BPF_CORE_READ(nht, hash_heads) + bucket);
+		return core_neighbour_of(node);
+	}
+	bpf_probe_read_kernel(&n, sizeof(n), BPF_CORE_READ(nht, hash_buckets) + bucket);
+	return n;
+}
+
+static __always_inline struct neighbour *core_neighbour_next(struct neighbour *n)
+{
+	if (bpf_core_field_exists(n->hash))
+		return core_neighbour_of(BPF_CORE_READ(n, hash.next));
+	return BPF_CORE_READ(n, next);
+}
+
+/*
+ * A Multipath TCP listener's accept queue is that of the TCP socket behind it
+ * (net/mptcp/protocol.c, mptcp_listen); kernels may be built without.
+ */
+static __always_inline struct sock *core_accepting(struct sock *sk)
+{
+	struct sock *first;
+
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_MPTCP ||
+	    !bpf_core_field_exists(struct mptcp_sock, first))
+		return sk;
+	first = BPF_CORE_READ((struct mptcp_sock *)sk, first);
+	return first ? first : sk;
+}
+
+/*
  * 8520e224f547 "bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode", 5.15:
  * sock_cgroup_data.cgroup is always the cgroup v2; before, the word may hold
  * other things, and then the cgroup is left unknown.

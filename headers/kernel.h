@@ -33,6 +33,7 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -80,6 +81,9 @@ enum tcp_state {
 	TCP_NEW_SYN_RECV = 12,
 };
 
+/* include/uapi/linux/ipv6_route.h: the route leads to a router */
+#define RTF_GATEWAY 2
+
 /* include/net/sock.h, enum sock_flags: bit numbers, unchanged since 2.6 */
 #define SOCK_DEAD 0
 #define SOCK_KEEPOPEN 3
@@ -98,6 +102,10 @@ struct in6_addr {
 
 struct ns_common {
 	unsigned int inum;
+} KERNEL_TYPE;
+
+struct list_head {
+	struct list_head *next;
 } KERNEL_TYPE;
 
 struct inet_hashinfo;
@@ -122,6 +130,7 @@ struct netns_ipv4 {
 
 struct net {
 	struct ns_common ns;
+	struct list_head dev_base_head; /* net_device.dev_list */
 	struct netns_ipv4 ipv4;
 } KERNEL_TYPE;
 
@@ -198,6 +207,7 @@ struct sock_common {
 } KERNEL_TYPE;
 
 struct hlist_node {
+	struct hlist_node *next;
 	struct hlist_node **pprev; /* not NULL: in a list */
 } KERNEL_TYPE;
 
@@ -223,12 +233,20 @@ struct sock_cgroup_data {
 } KERNEL_TYPE;
 
 struct socket;
+struct dst_entry;
+struct rb_node;
+
+struct rb_root {
+	struct rb_node *rb_node;
+} KERNEL_TYPE;
 
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
 	int sk_err_soft;
 	struct socket *sk_socket;
+	struct dst_entry *sk_dst_cache; /* the route it uses, NULL: none at the moment */
+	struct rb_root tcp_rtx_queue;	/* sk_buff.rbnode: what is not acknowledged */
 	kuid_t sk_uid;
 	__u16 sk_protocol;
 	__u16 sk_type;

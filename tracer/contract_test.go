@@ -115,6 +115,8 @@ func TestMapsHoldGoTypes(t *testing.T) {
 		"old_generation": {8, unsafe.Sizeof(limboPromoted{}), 0},
 		"values":         {4, unsafe.Sizeof(limboSockValues{}), valuesMax},
 		"wanted":         {8, 1, wantedMax},
+		"syn_drops":      {8, unsafe.Sizeof(limboSynDrop{}), 0},
+		"syn_causes":     {4, unsafe.Sizeof(limboSynCause{}), valuesMax},
 	}
 	object := loadObject(t)
 	for name, w := range want {
@@ -148,6 +150,7 @@ func TestSizes(t *testing.T) {
 		{"event", eventSize, 128},
 		{"sock_values", valuesSize, 208},
 		{"holder", holderSize, 96},
+		{"syn_cause", causeSize, 104},
 		{"young_cpu", int(unsafe.Sizeof(limboYoungCpu{})), 64},
 	}
 	for _, tt := range tests {

@@ -31,6 +31,10 @@ const (
 	noKeepaliveTimer  = "inet_connection_sock.icsk_keepalive_timer"
 	noLinearTimeouts  = "net.ipv4.sysctl_tcp_syn_linear_timeouts"
 	noRTOMax          = "inet_connection_sock.icsk_rto_max"
+	noDropReason      = "skb_drop_reason.SKB_DROP_REASON_NOT_SPECIFIED"
+	noNeighbourHeads  = "neigh_hash_table.hash_heads"
+	noNeighbourHash   = "neighbour.hash"
+	noMultipath       = "mptcp_sock.first"
 )
 
 // kernels are those of tracer/testdata/btf, made by `make btf`.
@@ -46,16 +50,21 @@ var kernels = []struct {
 		absent: []string{
 			noCookieHelper, noTaskBTF, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
 			noKeepaliveTimer, noLinearTimeouts, noRTOMax,
+			noDropReason, noNeighbourHeads, noNeighbourHash, noMultipath,
 		},
 		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo", "task_struct.pid"},
 	},
 	// sk_timer is in a union without a name, and not keepalive's any more.
 	{
 		name:   "6.1",
-		absent: []string{noEntryStamp, noMicroseconds, noLinearTimeouts, noRTOMax},
+		absent: []string{noEntryStamp, noMicroseconds, noLinearTimeouts, noRTOMax, noNeighbourHeads, noNeighbourHash},
 		unused: []string{"sock.", ".sk_timer"},
 	},
-	{name: "6.12", absent: []string{noEntryStamp, noRTOMax}, unused: []string{"sock.", ".sk_timer"}},
+	{
+		name:   "6.12",
+		absent: []string{noEntryStamp, noRTOMax, noNeighbourHeads, noNeighbourHash},
+		unused: []string{"sock.", ".sk_timer"},
+	},
 	{name: "6.18", absent: []string{noTimeout, noKeepaliveTimer}},
 	{name: "7.2", absent: []string{noTimeout, noRetransmitTimer}, unused: []string{".sk_timer"}},
 }

@@ -24,6 +24,7 @@ type limboCounters struct {
 	ChainCut      uint64
 	ChainMoved    uint64
 	StallUnsaid   uint64
+	SynDropLost   uint64
 }
 
 type limboEvent struct {
@@ -192,6 +193,30 @@ type limboSockValues struct {
 	QueuePad          uint32
 }
 
+type limboSynCause struct {
+	_           structs.HostLayout
+	Sk          uint64
+	Cookie      uint64
+	Drop        limboSynDrop
+	Known       uint8
+	Retransmits uint8
+	Neighbour   uint8
+	Pad         [5]uint8
+}
+
+type limboSynDrop struct {
+	_           structs.HostLayout
+	Cookie      uint64
+	TimeNs      uint64
+	Location    uint64
+	Callers     [5]uint64
+	Reason      uint32
+	Netns       uint32
+	Hash        uint32
+	Retransmits uint8
+	Pad         [3]uint8
+}
+
 type limboWalkState struct {
 	_        structs.HostLayout
 	Hashinfo uint64
@@ -258,6 +283,8 @@ type limboYoungTuple struct {
 const (
 	limboMapEvents               = "events"
 	limboMapOldGeneration        = "old_generation"
+	limboMapSynCauses            = "syn_causes"
+	limboMapSynDrops             = "syn_drops"
 	limboMapValues               = "values"
 	limboMapWanted               = "wanted"
 	limboMapYoungCpus            = "young_cpus"
@@ -266,11 +293,15 @@ const (
 	limboProgLimboAge            = "limbo_age"
 	limboProgLimboHolders        = "limbo_holders"
 	limboProgLimboLearn          = "limbo_learn"
+	limboProgLimboLocal          = "limbo_local"
 	limboProgLimboRead           = "limbo_read"
 	limboProgLimboRetransmit     = "limbo_retransmit"
 	limboProgLimboSetState       = "limbo_set_state"
 	limboProgLimboSetStateNested = "limbo_set_state_nested"
+	limboProgLimboSyn            = "limbo_syn"
+	limboProgLimboSynDropped     = "limbo_syn_dropped"
 	limboProgLimboWalk           = "limbo_walk"
+	limboVarAskedAddress         = "asked_address"
 	limboVarCounts               = "counts"
 	limboVarCpus                 = "cpus"
 	limboVarHolderStates         = "holder_states"
@@ -279,6 +310,7 @@ const (
 	limboVarKeepHolder           = "keep_holder"
 	limboVarKeepRetransmitKind   = "keep_retransmit_kind"
 	limboVarKeepSockFlag         = "keep_sock_flag"
+	limboVarKeepSynCause         = "keep_syn_cause"
 	limboVarNestedAttached       = "nested_attached"
 	limboVarPeerFilter           = "peer_filter"
 	limboVarPromotedCount        = "promoted_count"
@@ -355,10 +387,13 @@ type limboProgramSpecs struct {
 	LimboAge            *ebpf.ProgramSpec `ebpf:"limbo_age"`
 	LimboHolders        *ebpf.ProgramSpec `ebpf:"limbo_holders"`
 	LimboLearn          *ebpf.ProgramSpec `ebpf:"limbo_learn"`
+	LimboLocal          *ebpf.ProgramSpec `ebpf:"limbo_local"`
 	LimboRead           *ebpf.ProgramSpec `ebpf:"limbo_read"`
 	LimboRetransmit     *ebpf.ProgramSpec `ebpf:"limbo_retransmit"`
 	LimboSetState       *ebpf.ProgramSpec `ebpf:"limbo_set_state"`
 	LimboSetStateNested *ebpf.ProgramSpec `ebpf:"limbo_set_state_nested"`
+	LimboSyn            *ebpf.ProgramSpec `ebpf:"limbo_syn"`
+	LimboSynDropped     *ebpf.ProgramSpec `ebpf:"limbo_syn_dropped"`
 	LimboWalk           *ebpf.ProgramSpec `ebpf:"limbo_walk"`
 }
 
@@ -368,6 +403,8 @@ type limboProgramSpecs struct {
 type limboMapSpecs struct {
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	OldGeneration *ebpf.MapSpec `ebpf:"old_generation"`
+	SynCauses     *ebpf.MapSpec `ebpf:"syn_causes"`
+	SynDrops      *ebpf.MapSpec `ebpf:"syn_drops"`
 	Values        *ebpf.MapSpec `ebpf:"values"`
 	Wanted        *ebpf.MapSpec `ebpf:"wanted"`
 	YoungCpus     *ebpf.MapSpec `ebpf:"young_cpus"`
@@ -379,6 +416,7 @@ type limboMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboVariableSpecs struct {
+	AskedAddress       *ebpf.VariableSpec `ebpf:"asked_address"`
 	Counts             *ebpf.VariableSpec `ebpf:"counts"`
 	Cpus               *ebpf.VariableSpec `ebpf:"cpus"`
 	HolderStates       *ebpf.VariableSpec `ebpf:"holder_states"`
@@ -387,6 +425,7 @@ type limboVariableSpecs struct {
 	KeepHolder         *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepRetransmitKind *ebpf.VariableSpec `ebpf:"keep_retransmit_kind"`
 	KeepSockFlag       *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
+	KeepSynCause       *ebpf.VariableSpec `ebpf:"keep_syn_cause"`
 	NestedAttached     *ebpf.VariableSpec `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.VariableSpec `ebpf:"peer_filter"`
 	PromotedCount      *ebpf.VariableSpec `ebpf:"promoted_count"`
@@ -440,6 +479,8 @@ func (o *limboObjects) Close() error {
 type limboMaps struct {
 	Events        *ebpf.Map `ebpf:"events"`
 	OldGeneration *ebpf.Map `ebpf:"old_generation"`
+	SynCauses     *ebpf.Map `ebpf:"syn_causes"`
+	SynDrops      *ebpf.Map `ebpf:"syn_drops"`
 	Values        *ebpf.Map `ebpf:"values"`
 	Wanted        *ebpf.Map `ebpf:"wanted"`
 	YoungCpus     *ebpf.Map `ebpf:"young_cpus"`
@@ -451,6 +492,8 @@ func (m *limboMaps) Close() error {
 	return _LimboClose(
 		m.Events,
 		m.OldGeneration,
+		m.SynCauses,
+		m.SynDrops,
 		m.Values,
 		m.Wanted,
 		m.YoungCpus,
@@ -463,6 +506,7 @@ func (m *limboMaps) Close() error {
 //
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboVariables struct {
+	AskedAddress       *ebpf.Variable `ebpf:"asked_address"`
 	Counts             *ebpf.Variable `ebpf:"counts"`
 	Cpus               *ebpf.Variable `ebpf:"cpus"`
 	HolderStates       *ebpf.Variable `ebpf:"holder_states"`
@@ -471,6 +515,7 @@ type limboVariables struct {
 	KeepHolder         *ebpf.Variable `ebpf:"keep_holder"`
 	KeepRetransmitKind *ebpf.Variable `ebpf:"keep_retransmit_kind"`
 	KeepSockFlag       *ebpf.Variable `ebpf:"keep_sock_flag"`
+	KeepSynCause       *ebpf.Variable `ebpf:"keep_syn_cause"`
 	NestedAttached     *ebpf.Variable `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.Variable `ebpf:"peer_filter"`
 	PromotedCount      *ebpf.Variable `ebpf:"promoted_count"`
@@ -509,10 +554,13 @@ type limboPrograms struct {
 	LimboAge            *ebpf.Program `ebpf:"limbo_age"`
 	LimboHolders        *ebpf.Program `ebpf:"limbo_holders"`
 	LimboLearn          *ebpf.Program `ebpf:"limbo_learn"`
+	LimboLocal          *ebpf.Program `ebpf:"limbo_local"`
 	LimboRead           *ebpf.Program `ebpf:"limbo_read"`
 	LimboRetransmit     *ebpf.Program `ebpf:"limbo_retransmit"`
 	LimboSetState       *ebpf.Program `ebpf:"limbo_set_state"`
 	LimboSetStateNested *ebpf.Program `ebpf:"limbo_set_state_nested"`
+	LimboSyn            *ebpf.Program `ebpf:"limbo_syn"`
+	LimboSynDropped     *ebpf.Program `ebpf:"limbo_syn_dropped"`
 	LimboWalk           *ebpf.Program `ebpf:"limbo_walk"`
 }
 
@@ -521,10 +569,13 @@ func (p *limboPrograms) Close() error {
 		p.LimboAge,
 		p.LimboHolders,
 		p.LimboLearn,
+		p.LimboLocal,
 		p.LimboRead,
 		p.LimboRetransmit,
 		p.LimboSetState,
 		p.LimboSetStateNested,
+		p.LimboSyn,
+		p.LimboSynDropped,
 		p.LimboWalk,
 	)
 }

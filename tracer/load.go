@@ -43,6 +43,8 @@ type Tracer struct {
 	event     flow.Event
 	walkBuf   flow.Sock
 
+	syn synSide
+
 	netns    map[uint32]string // inode → path
 	second   second
 	hashinfo uint64
@@ -66,7 +68,7 @@ func Load(opts Options) (*Tracer, error) {
 		return nil, err
 	}
 	t := &Tracer{opts: opts, cpus: cpus}
-	if err := t.assign(spec); err != nil {
+	if err := t.assignAll(spec); err != nil {
 		return nil, fmt.Errorf("loading BPF programs: %w", err)
 	}
 	if err := t.prepare(); err != nil {
@@ -80,8 +82,29 @@ func Load(opts Options) (*Tracer, error) {
 type readers struct {
 	LimboHolders *ebpf.Program `ebpf:"limbo_holders"`
 	LimboLearn   *ebpf.Program `ebpf:"limbo_learn"`
+	LimboLocal   *ebpf.Program `ebpf:"limbo_local"`
 	LimboRead    *ebpf.Program `ebpf:"limbo_read"`
+	LimboSyn     *ebpf.Program `ebpf:"limbo_syn"`
 	LimboWalk    *ebpf.Program `ebpf:"limbo_walk"`
+}
+
+// assignAll loads the programs: all that are wanted, or where the kernel refuses
+// that, those that nothing works without.
+func (t *Tracer) assignAll(spec *ebpf.CollectionSpec) error {
+	if t.opts.Trace != nil {
+		leaveOutSYN(spec)
+		return errors.Join(t.assign(spec), t.dropSYN())
+	}
+	refused := t.assign(spec)
+	if refused == nil {
+		return nil
+	}
+	leaveOutSYN(spec)
+	if err := t.assign(spec); err != nil {
+		return err
+	}
+	t.syn.refused = refused
+	return t.dropSYN()
 }
 
 func (t *Tracer) assign(spec *ebpf.CollectionSpec) error {
@@ -99,6 +122,7 @@ func (t *Tracer) assign(spec *ebpf.CollectionSpec) error {
 	t.objs.limboMaps, t.objs.limboVariables = some.limboMaps, some.limboVariables
 	t.objs.LimboHolders, t.objs.LimboLearn = some.LimboHolders, some.LimboLearn
 	t.objs.LimboRead, t.objs.LimboWalk = some.LimboRead, some.LimboWalk
+	t.objs.LimboSyn, t.objs.LimboLocal = some.LimboSyn, some.LimboLocal
 	return nil
 }
 
@@ -110,6 +134,7 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps["events"].MaxEntries = opts.RingBytes
 	spec.Maps["old_generation"].MaxEntries = opts.MaxPromoted
+	spec.Maps["syn_drops"].MaxEntries = opts.maxDrops()
 	spec.Maps["young_ring"].MaxEntries = (opts.YoungSlots + nestedSlots) * uint32(cpus)
 	spec.Maps["young_tuples"].MaxEntries = spec.Maps["young_ring"].MaxEntries
 	spec.Maps["young_cpus"].MaxEntries = 2 * uint32(cpus)
@@ -184,6 +209,9 @@ func (t *Tracer) prepare() error {
 	if t.reader, err = ringbuf.NewReader(t.objs.Events); err != nil {
 		return fmt.Errorf("opening ring buffer: %w", err)
 	}
+	if err := t.prepareSYN(); err != nil {
+		return err
+	}
 	return t.learn()
 }
 
@@ -239,7 +267,7 @@ func (t *Tracer) Detach() error {
 // Close detaches and frees everything, in the order links, reader, objects: no
 // program runs any more when what it writes to goes away.
 func (t *Tracer) Close() error {
-	errs := []error{t.Detach()}
+	errs := []error{t.Detach(), t.WatchSYN(false)}
 	if t.holders != nil {
 		errs = append(errs, t.holders.Close())
 	}

@@ -100,3 +100,11 @@ func floorPowerOfTwo(n int) int {
 	}
 	return 1 << (bits.Len(uint(n)) - 1)
 }
+
+// maxDrops is the size of the map of dropped SYNs.
+func (o *Options) maxDrops() uint32 {
+	if o.ReadOnly || o.Trace != nil {
+		return 1
+	}
+	return min(maxDrops, o.MaxPromoted)
+}

@@ -74,6 +74,7 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		Hidden:       t.second.hiddenEver,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved
+	s.SYNDrops = c.SynDropLost
 	s.Recursion = t.second.lost
 	if t.second.link != nil {
 		s.Recursion = t.second.unseen(misses(t.objs.LimboSetState), c.Nested)

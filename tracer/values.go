@@ -58,7 +58,7 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 			*s = flow.Sock{ID: asked, Gone: true}
 		}
 	}
-	return nil
+	return t.Causes(socks)
 }
 
 // sameSocket tells whether what was read is the socket that was meant. Without

@@ -45,6 +45,7 @@ type fakeKernel struct{}
 
 func (fakeKernel) LoadPrograms(context.Context) error  { return nil }
 func (fakeKernel) OpenIterators(context.Context) error { return nil }
+func (fakeKernel) TellSYNCauses(context.Context) error { return nil }
 
 // testWorld is a world on which everything works and the commands do nothing.
 type testWorld struct {

@@ -26,6 +26,16 @@ func (kernelProbe) OpenIterators(context.Context) error {
 	})
 }
 
+// TellSYNCauses implements check.Kernel.
+func (kernelProbe) TellSYNCauses(context.Context) error {
+	return withTracer(func(t *tracer.Tracer) error {
+		if err := t.SYNCauses(); err != nil {
+			return err
+		}
+		return errors.Join(t.WatchSYN(true), t.WatchSYN(false))
+	})
+}
+
 func withTracer(try func(*tracer.Tracer) error) error {
 	t, err := tracer.Load(tracer.Options{Watch: flow.StateCloseWait.Bit(), RingBytes: 4096, MaxPromoted: 64, YoungSlots: 64})
 	if err != nil {

@@ -66,6 +66,8 @@ type Losses struct {
 	Recursion uint64
 	// WalkCut counts hash chains that a walk did not follow to the end.
 	WalkCut uint64
+	// SYNDrops counts dropped SYNs that found no room to be noted.
+	SYNDrops uint64
 }
 
 // Stats counts the kernel side's work since the start.

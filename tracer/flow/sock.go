@@ -145,6 +145,9 @@ type Sock struct {
 
 	// Limits decide when the kernel gives up.
 	Limits Limits
+
+	// SYN is what is known beyond the socket of a connect that waits.
+	SYN SYN
 }
 
 // Limits are the settings and timers that decide when the kernel ends a socket by

@@ -6,6 +6,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -21,6 +22,7 @@ import (
 type Kernel interface {
 	owner.Source
 	peer.Source
+	owner.Addresses
 	// Age promotes sockets that have been in their state for at least this long.
 	Age(young time.Duration, flush func() error) error
 	// AgePace is how soon to do so again at the present rate of connections.
@@ -39,6 +41,8 @@ type Kernel interface {
 	Stats() (flow.Stats, error)
 	// WriteQueues is what the last walk added up.
 	WriteQueues() (flow.WriteQueues, error)
+	// WatchSYN begins or ends looking at packets that this host drops.
+	WatchSYN(on bool) error
 }
 
 // Output takes what the agent says.
@@ -105,6 +109,11 @@ type Agent struct {
 	// quiet is until when no sockets are judged, because looking for holders
 	// or other ends has just cost much.
 	quiet, holderCost time.Duration
+
+	// dropsOn: dropped packets are looked at, until dropsUntil at least.
+	dropsOn     bool
+	dropsUntil  time.Duration
+	dropsFailed sync.Once
 
 	queries []owner.Query
 	pending []*detect.Verdict
@@ -287,6 +296,7 @@ func (a *Agent) tick(now time.Duration) error {
 	if a.patrol.due(now) {
 		a.beginPatrol(now)
 	}
+	a.watchDrops(now)
 	if err := a.settle(now); err != nil {
 		return err
 	}

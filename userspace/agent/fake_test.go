@@ -26,6 +26,11 @@ type fakeKernel struct {
 	// followed is what Follow was told last.
 	followed bool
 
+	// watching: dropped packets are looked at. addresses are those of the
+	// namespace that a socket is in.
+	watching  bool
+	addresses map[flow.Key][]netip.Addr
+
 	// ringMax and oldMax bound the ring and the old generation; 0: no bound.
 	ringMax, oldMax int
 	// deaf: the ring takes nothing. late: it is read later.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -205,6 +206,27 @@ func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {
 
 // Cookie implements Kernel.
 func (k *fakeKernel) Cookie(flow.ID) (uint64, error) { return 0, k.call("Cookie") }
+
+// WatchSYN implements Kernel.
+func (k *fakeKernel) WatchSYN(on bool) error {
+	if err := k.call("WatchSYN"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.watching = on
+	return nil
+}
+
+// HasAddress implements Kernel.
+func (k *fakeKernel) HasAddress(sock flow.Key, addr netip.Addr) (bool, error) {
+	if err := k.call("HasAddress"); err != nil {
+		return false, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Contains(k.addresses[sock], addr), nil
+}
 
 // Stats implements Kernel.
 func (k *fakeKernel) Stats() (flow.Stats, error) {

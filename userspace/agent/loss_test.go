@@ -34,6 +34,7 @@ func TestLosses(t *testing.T) {
 		{"recursion", func(l *flow.Losses) { l.Recursion += 5 }, true},
 		{"old_generation", func(l *flow.Losses) { l.PromotedFull += 5 }, false},
 		{"walk", func(l *flow.Losses) { l.WalkCut += 5 }, false},
+		{"syn_drops", func(l *flow.Losses) { l.SYNDrops += 5 }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.where, func(t *testing.T) {

@@ -30,6 +30,7 @@ const (
 	lossOld
 	lossRecursion
 	lossWalk
+	lossDrop
 	lossStages
 )
 
@@ -39,6 +40,7 @@ var lossNames = [lossStages]string{
 	lossOld:       "old_generation",
 	lossRecursion: "recursion",
 	lossWalk:      "walk",
+	lossDrop:      "syn_drops",
 }
 
 var lossWords = [lossStages]string{
@@ -46,6 +48,7 @@ var lossWords = [lossStages]string{
 	lossOld:       "sockets found the old generation full; none is missed, they are watched by reading them",
 	lossRecursion: "transitions interrupted another one and were not shown by the kernel",
 	lossWalk:      "hash chains were too long to be followed to their end",
+	lossDrop:      "SYNs that this host dropped found no room to be noted, so that their connects may be called no_reply",
 }
 
 // Stages lists the stages of losses, for metrics.
@@ -58,6 +61,7 @@ func (l *losses) note(now flow.Losses) bool {
 	l.reread = l.count(lossRecursion, now.Recursion, &l.seen.Recursion) || l.reread
 	l.count(lossOld, now.PromotedFull, &l.seen.PromotedFull)
 	l.count(lossWalk, now.WalkCut, &l.seen.WalkCut)
+	l.count(lossDrop, now.SYNDrops, &l.seen.SYNDrops)
 	return l.reread
 }
 

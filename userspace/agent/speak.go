@@ -120,6 +120,7 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 		q := owner.Query{
 			Sock:       &v.Sock,
 			Unaccepted: detect.Unaccepted(&v.Sock),
+			Peer:       detect.MayOverflow(v),
 			Opener:     v.Opener,
 			// It brought the socket into its state, or into the one before.
 			Captured: v.Since,
@@ -140,6 +141,9 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	cost := a.meterCost()
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
+	}
+	if err := a.findListeners(); err != nil {
+		return err
 	}
 	a.holderCost = believed(cost(), a.holderCost)
 	a.quiet = max(a.cfg.BootTime()+holderShare*a.holderCost, a.peers.quiet)
@@ -174,6 +178,9 @@ func (a *Agent) confirm() error {
 			a.detector.Withdraw(v, now)
 			v.Sock.Gone = true
 			continue
+		}
+		if s.SYN.Drop == nil {
+			s.SYN.Drop = v.Sock.SYN.Drop // the reason was decided by it
 		}
 		role := v.Sock.Role
 		if role == flow.RoleUnknown && q.Server {
@@ -217,6 +224,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Live:       v.Live,
 		Owner:      *v.Owner,
 		Peer:       v.Peer,
+		Listener:   v.Listener,
 	}
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)

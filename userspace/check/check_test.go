@@ -14,10 +14,11 @@ import (
 )
 
 // fakeKernel answers with its errors.
-type fakeKernel struct{ load, iterate error }
+type fakeKernel struct{ load, iterate, causes error }
 
 func (k fakeKernel) LoadPrograms(context.Context) error  { return k.load }
 func (k fakeKernel) OpenIterators(context.Context) error { return k.iterate }
+func (k fakeKernel) TellSYNCauses(context.Context) error { return k.causes }
 
 func find(t *testing.T, r *Report, name string) Result {
 	t.Helper()
@@ -108,6 +109,20 @@ func TestFindings(t *testing.T) {
 		{name: "no securityfs and denied", kernel: fakeKernel{load: eperm}, change: facts{securityFS + "/lsm": "-"}, line: "lsm", want: Warn, found: "not readable: securityfs is not mounted", exit: 77},
 		{name: "seccomp", change: facts{"proc/self/status": strings.Replace(status(allCaps), "Seccomp:\t0", "Seccomp:\t2", 1)}, line: "seccomp", want: OK, found: "a filter, which lets bpf(2) pass"},
 		{name: "seccomp denies", kernel: fakeKernel{load: eperm}, change: facts{"proc/self/status": strings.Replace(status(allCaps), "Seccomp:\t0", "Seccomp:\t2", 1)}, line: "seccomp", want: Warn, found: "a filter", exit: 77},
+
+		{
+			name: "causes of SYNs are refused", kernel: fakeKernel{causes: errors.New("loading:\n  bad\tinsn")},
+			line: "syn_causes", want: Warn, found: "loading: bad insn",
+		},
+		{name: "causes of SYNs are not tried", kernel: fakeKernel{load: eperm}, line: "syn_causes", want: Warn, found: "not tried", exit: 77},
+		{name: "before drop reasons", release: "5.16.1", line: "syn_causes", want: Warn, found: "kfree_skb gives no reason before Linux 5.17"},
+		{
+			name: "before drop reasons, symbols hidden", release: "5.10", change: facts{kallsymsPath: hiddenSymbols},
+			line: "syn_causes", want: Warn, found: "kfree_skb gives no reason before Linux 5.17, and /proc/kallsyms no addresses",
+		},
+		{name: "first with drop reasons", release: "5.17", line: "syn_causes", want: OK, found: "kfree_skb, with drop reasons and locations"},
+		{name: "symbols hidden", change: facts{kallsymsPath: hiddenSymbols}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
+		{name: "no symbols", change: facts{kallsymsPath: "-"}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
 
 		{name: "jit off", change: facts{"proc/sys/net/core/bpf_jit_enable": "0"}, line: "bpf_jit_enable", want: Warn, found: "0"},
 		{name: "jit hidden", change: facts{"proc/sys/net/core/bpf_jit_enable": "-"}, line: "bpf_jit_enable", want: OK, found: "not shown in this network namespace"},

@@ -41,8 +41,12 @@ func wellFacts() facts {
 		"proc/sys/net/core/netdev_budget":           "300",
 		"proc/sys/net/core/bpf_jit_enable":          "1",
 		"proc/sys/kernel/unprivileged_bpf_disabled": "2",
+		kallsymsPath:                                "0000000000000000 A fixed_percpu_data\nffffffff81000000 T startup_64\nffffffff81000060 T secondary_startup_64\n",
 	}
 }
+
+// hiddenSymbols is what those read whom kernel.kptr_restrict shuts out.
+const hiddenSymbols = "0000000000000000 T startup_64\n0000000000000000 T secondary_startup_64\n"
 
 // with returns the facts of a host that differs from a well one. "-" removes a
 // file.

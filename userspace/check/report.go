@@ -96,6 +96,8 @@ type Kernel interface {
 	LoadPrograms(ctx context.Context) error
 	// OpenIterators runs the iterators that list sockets and descriptors.
 	OpenIterators(ctx context.Context) error
+	// TellSYNCauses loads what tells why a SYN is not answered.
+	TellSYNCauses(ctx context.Context) error
 }
 
 // Run makes the report.
@@ -113,6 +115,7 @@ func Run(ctx context.Context, h Host, k Kernel) *Report {
 	add(h.lsm(loads), h.seccomp(loads), h.memlock(), programs)
 	add(tryKernel(ctx, "iterators", blocked, k.OpenIterators,
 		"work", "sockets that are older than the start and the holders of all sockets stay unknown"))
+	add(h.synCauses(ctx, loads, k))
 	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid())
 	return r
 }

@@ -58,6 +58,8 @@ type Verdict struct {
 	Sock   flow.Sock
 	Live   bool
 	Opener flow.Task
+	// Listener is whose accept queue is full, nil if that is not the reason.
+	Listener *finding.Listener
 	// Owner is what was found for the finding last; who writes an open or an
 	// update fills it, and it is there again at the next.
 	Owner *finding.Owner
@@ -77,6 +79,8 @@ type Detector struct {
 	queue   queue
 	free    []*entry
 	flagged int
+	// connecting counts the entries in SYN_SENT.
+	connecting int
 	// halfClosed are the flagged full sockets in FIN_WAIT2, by cookie.
 	halfClosed map[uint64]*entry
 
@@ -207,7 +211,7 @@ func (d *Detector) transition(ent *entry, e *flow.Event) {
 		ent.state, ent.sock.State = e.New, e.New
 		d.plan(ent, e.Time)
 	default:
-		d.move(ent, e.New, e.Time, Outcome(e.Old, e.New, e.Err), e.Time)
+		d.move(ent, e.New, e.Time, EventOutcome(e), e.Time)
 	}
 }
 
@@ -239,8 +243,10 @@ func (d *Detector) move(ent *entry, state flow.State, since time.Duration, outco
 		return
 	}
 	d.resolve(ent, outcome, now)
+	d.count(ent, -1)
 	ent.kind, ent.state, ent.sock.State = finding.KindOf(state), state, state
 	ent.since, ent.exact, ent.due = since, true, 0
+	d.count(ent, 1)
 	d.plan(ent, now)
 }
 
@@ -274,6 +280,7 @@ func (d *Detector) verdict(ent *entry, status finding.Status, now time.Duration)
 		Sock:      ent.sock,
 		Live:      status != finding.Resolved,
 		Opener:    ent.opener,
+		Listener:  ent.listener,
 		Owner:     &ent.owner,
 		entry:     ent,
 	})

@@ -56,6 +56,9 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 		return
 	}
 	reason := ent.steady(Reason(ent.kind, s, now-ent.since, threshold), s, threshold)
+	if reason == finding.NoReply && ent.flag != nil && ent.listener != nil {
+		reason = finding.ListenerOverflow
+	}
 	switch {
 	case ent.flag == nil:
 		d.open(ent, reason, now, threshold)
@@ -85,6 +88,7 @@ func (d *Detector) learn(ent *entry, s *flow.Sock, now time.Duration) {
 	if s.Cookie == 0 {
 		s.Cookie = ent.sock.Cookie
 	}
+	ent.undropped = keepDrop(&s.SYN, &ent.sock.SYN, ent.undropped)
 	tracked := ent.tracked && !s.Untracked
 	ent.sock, ent.tracked, ent.state = *s, tracked, s.State
 	if ent.flag != nil && s.TimeWait {

@@ -188,7 +188,7 @@ func checkDetector(t testing.TB, d *Detector) {
 	if len(d.queue) != len(d.entries) {
 		t.Fatalf("%d sockets queued, %d known", len(d.queue), len(d.entries))
 	}
-	flagged := 0
+	flagged, connecting := 0, 0
 	used := map[*entry]bool{}
 	for i, e := range d.queue {
 		used[e] = true
@@ -204,6 +204,9 @@ func checkDetector(t testing.TB, d *Detector) {
 		if e.flag != nil {
 			flagged++
 		}
+		if e.kind == finding.SynSentStalled {
+			connecting++
+		}
 	}
 	for _, e := range d.free {
 		if used[e] {
@@ -213,6 +216,9 @@ func checkDetector(t testing.TB, d *Detector) {
 	}
 	if watched, f := d.Len(); watched != len(d.queue) || f != flagged {
 		t.Fatalf("Len = %d, %d, want %d, %d", watched, f, len(d.queue), flagged)
+	}
+	if d.Connecting() != connecting {
+		t.Fatalf("Connecting = %d, want %d", d.Connecting(), connecting)
 	}
 	checkNext(t, d)
 }

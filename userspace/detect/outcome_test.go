@@ -30,7 +30,8 @@ func TestOutcome(t *testing.T) {
 		{flow.StateSynSent, flow.StateClose, unix.EPERM, finding.OutcomeUnreachable},
 		{flow.StateSynSent, flow.StateClose, unix.ECONNRESET, finding.OutcomeReset},
 		{flow.StateSynSent, flow.StateClose, unix.ECONNABORTED, finding.OutcomeDestroyed},
-		{flow.StateSynSent, flow.StateClose, unix.EINVAL, finding.OutcomeCanceled},
+		{flow.StateSynSent, flow.StateClose, unix.EINVAL, finding.OutcomeUnreachable},
+		{flow.StateSynSent, flow.StateClose, unix.ENOBUFS, finding.OutcomeUnknown},
 		{flow.StateSynSent, flow.StateSynRecv, none, finding.OutcomeUnknown},
 
 		{flow.StateCloseWait, flow.StateLastAck, none, finding.OutcomeClosed},

@@ -24,6 +24,9 @@ type entry struct {
 	// missed: the last reading found it gone or elsewhere; the event that says
 	// how may still be on its way.
 	missed bool
+	// undropped: the last reading found that the last SYN was not dropped, as the
+	// one before it was.
+	undropped bool
 
 	// due is when it was to be looked at again, because at its threshold it did
 	// not hold its condition yet; 0 if it did.
@@ -45,6 +48,8 @@ type flag struct {
 	nextUpdate time.Duration
 	interval   time.Duration
 	owner      finding.Owner
+	// listener is whose full queue keeps a connect waiting, as far as is known.
+	listener *finding.Listener
 	// ends is when the kernel will drop a minisocket, 0 if it was not read yet.
 	ends time.Duration
 	// patience is how long a socket that was still sending must have sent
@@ -99,12 +104,14 @@ func (d *Detector) add(id flow.ID, state flow.State, since time.Duration, exact 
 	*e = entry{state: state, kind: finding.KindOf(state), since: since, exact: exact, tracked: true}
 	e.sock.ID, e.sock.State = id, state
 	d.entries[id.Addr] = e
+	d.count(e, 1)
 	heap.Push(&d.queue, e)
 	return e
 }
 
 func (d *Detector) remove(e *entry) {
 	delete(d.entries, e.sock.Addr)
+	d.count(e, -1)
 	heap.Remove(&d.queue, e.index)
 	d.unflag(e)
 	if len(d.free) < freeMax {

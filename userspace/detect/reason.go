@@ -19,7 +19,7 @@ const sendMargin = 100 * time.Millisecond
 func Reason(kind finding.Kind, s *flow.Sock, age, threshold time.Duration) finding.Reason {
 	switch kind {
 	case finding.SynSentStalled:
-		return finding.NoReply
+		return synSentReason(s)
 	case finding.FinWait2Dangling:
 		if s.TimeWait || s.Dead {
 			return finding.Orphaned
@@ -113,7 +113,8 @@ func errnoOutcome(errno int32) (o finding.Outcome, ok bool) {
 		// net/ipv4/tcp_input.c, tcp_reset: EPIPE in CLOSE_WAIT
 		return finding.OutcomeReset, true
 	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN, unix.ENOPROTOOPT,
-		unix.EACCES, unix.EPERM:
+		unix.EACCES, unix.EPERM, unix.EINVAL:
+		// EINVAL is what a blackhole route says (net/ipv4/fib_semantics.c, fib_props).
 		return finding.OutcomeUnreachable, true
 	case unix.ECONNABORTED:
 		// net/ipv4/tcp.c, tcp_abort
@@ -135,7 +136,7 @@ func Outcome(old, now flow.State, errno int32) finding.Outcome {
 	}
 	switch old {
 	case flow.StateSynSent:
-		if now == flow.StateClose {
+		if now == flow.StateClose && errno == 0 {
 			return finding.OutcomeCanceled
 		}
 	case flow.StateCloseWait:

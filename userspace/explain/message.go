@@ -73,8 +73,8 @@ func cause(f *finding.Finding) string {
 	}
 	who, peer := holder(f), address(f.Sock.Peer)
 	switch f.Reason {
-	case finding.NoReply:
-		return fmt.Sprintf("%s connects to %s and nothing comes back (%s)", who, peer, syns(f.Sock.Retransmits))
+	case finding.NoReply, finding.DroppedLocally, finding.Unreachable, finding.ListenerOverflow:
+		return connecting(f)
 	case finding.HalfClosed:
 		return fmt.Sprintf("%s has finished sending to %s, which has not finished in turn", who, peer)
 	case finding.Orphaned:

@@ -17,7 +17,12 @@ import (
 
 // reasons are the states in which each reason is said.
 var reasons = map[finding.Reason][]flow.State{
-	finding.NoReply:      {flow.StateSynSent},
+	finding.NoReply: {flow.StateSynSent},
+
+	finding.DroppedLocally:   {flow.StateSynSent},
+	finding.Unreachable:      {flow.StateSynSent},
+	finding.ListenerOverflow: {flow.StateSynSent},
+
 	finding.HalfClosed:   {flow.StateFinWait2},
 	finding.Orphaned:     {flow.StateFinWait2},
 	finding.EOFIgnored:   {flow.StateCloseWait},
@@ -86,9 +91,7 @@ func TestResolvedSentences(t *testing.T) {
 // A word of the contract that has no sentence would be told as nothing.
 func TestEveryWordHasWords(t *testing.T) {
 	// Those that later releases find.
-	unused := map[finding.Reason]bool{
-		finding.DroppedLocally: true, finding.Unreachable: true, finding.ListenerOverflow: true,
-	}
+	unused := map[finding.Reason]bool{}
 	said := map[string]finding.Reason{}
 	for reason := finding.ReasonNone + 1; reason < finding.ReasonCount; reason++ {
 		states, ok := reasons[reason]

@@ -213,6 +213,13 @@ type Peer struct {
 	Owner Owner
 }
 
+// Listener is a listener on this host that takes no more connections.
+type Listener struct {
+	Process Process
+	// Queue connections wait to be accepted where Limit may.
+	Queue, Limit uint32
+}
+
 // GivesUp is what the kernel will do with a socket by itself.
 type GivesUp struct {
 	Known bool
@@ -248,7 +255,9 @@ type Finding struct {
 	// Peer is nil where the other end is not known to be on this host.
 	Peer    *Peer
 	GivesUp GivesUp
-	Message string
+	// Listener is whose queue is full, nil if the reason is another one.
+	Listener *Listener
+	Message  string
 }
 
 // Transition is one state change, as trace prints it.
@@ -267,6 +276,8 @@ type Transition struct {
 	Retransmit     bool
 	Retransmits    uint8
 	RetransmitKind flow.RetransmitKind
+	// Outcome is how a connect failed, OutcomeNone for all other transitions.
+	Outcome Outcome
 }
 
 // Loss says that kernel records were lost and the state was read again.

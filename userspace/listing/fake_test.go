@@ -26,7 +26,13 @@ type fakeKernel struct {
 	// after changes what the second reading shows.
 	after     func(*flow.Sock)
 	facingErr error
+	causesErr error
 	want      flow.WalkStates
+
+	// silent are sockets whose next hop does not answer, addresses those of the
+	// namespace that a socket is in.
+	silent    []uint64
+	addresses map[flow.Key][]netip.Addr
 }
 
 func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
@@ -61,6 +67,17 @@ func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
 		fn(&s)
 	}
 	return k.facingErr
+}
+
+func (k *fakeKernel) Causes(socks []*flow.Sock) error {
+	for _, s := range socks {
+		s.SYN.NextHopSilent = slices.Contains(k.silent, s.Addr)
+	}
+	return k.causesErr
+}
+
+func (k *fakeKernel) HasAddress(sock flow.Key, addr netip.Addr) (bool, error) {
+	return slices.Contains(k.addresses[sock], addr), nil
 }
 
 func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {

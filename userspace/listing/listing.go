@@ -22,6 +22,9 @@ type Kernel interface {
 	peer.Source
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
 	Read(socks []*flow.Sock, track bool) error
+	owner.Addresses
+	// Causes fills in why connects are not answered.
+	Causes(socks []*flow.Sock) error
 }
 
 // Filter selects sockets; zero values select all in limbo.
@@ -82,6 +85,9 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 		if ends, err = otherEnds(kernel, rows); err != nil {
 			return nil, err
 		}
+	}
+	if err := addCauses(kernel, rows); err != nil {
+		return nil, err
 	}
 	if err := addOwners(kernel, rows, ends, procRoot); err != nil {
 		return nil, err
@@ -216,12 +222,34 @@ func otherEnds(source peer.Source, rows []finding.Finding) ([]*flow.Sock, error)
 	return ends, nil
 }
 
+// addCauses says why connects wait, as far as one reading tells: not whether this
+// host drops their SYNs, because it would have to look on while it does.
+func addCauses(kernel Kernel, rows []finding.Finding) error {
+	var connects []*flow.Sock
+	for i := range rows {
+		if rows[i].Kind == finding.SynSentStalled {
+			connects = append(connects, &rows[i].Sock)
+		}
+	}
+	if err := kernel.Causes(connects); err != nil {
+		return fmt.Errorf("reading causes: %w", err)
+	}
+	for i := range rows {
+		if f := &rows[i]; f.Kind == finding.SynSentStalled {
+			f.Reason = detect.Reason(f.Kind, &f.Sock, f.Duration, f.Duration)
+		}
+	}
+	return nil
+}
+
 // addOwners looks once for who holds the rows and their other ends.
-func addOwners(source owner.Source, rows []finding.Finding, ends []*flow.Sock, procRoot string) error {
+func addOwners(source Kernel, rows []finding.Finding, ends []*flow.Sock, procRoot string) error {
 	queries := make([]owner.Query, 0, len(rows))
 	for i := range rows {
 		if s := &rows[i].Sock; !s.TimeWait {
-			queries = append(queries, owner.Query{Sock: s, Unaccepted: detect.Unaccepted(s)})
+			queries = append(queries, owner.Query{
+				Sock: s, Unaccepted: detect.Unaccepted(s), Peer: rows[i].Reason == finding.NoReply,
+			})
 		}
 	}
 	for _, end := range ends {
@@ -232,7 +260,8 @@ func addOwners(source owner.Source, rows []finding.Finding, ends []*flow.Sock, p
 	if len(queries) == 0 {
 		return nil
 	}
-	if err := owner.New(source, procRoot).Resolve(queries); err != nil {
+	resolver := owner.New(source, procRoot)
+	if err := resolver.Resolve(queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
 	for i := range rows {
@@ -242,6 +271,13 @@ func addOwners(source owner.Source, rows []finding.Finding, ends []*flow.Sock, p
 		q := &queries[0]
 		queries = queries[1:]
 		rows[i].Owner = q.Result
+		l, err := resolver.Overflowing(q, source)
+		if err != nil {
+			return fmt.Errorf("looking for a full listener: %w", err)
+		}
+		if l != nil {
+			rows[i].Reason, rows[i].Listener = finding.ListenerOverflow, l
+		}
 		if q.Server && rows[i].Sock.Role == flow.RoleUnknown {
 			rows[i].Sock.Role = flow.RoleServer
 		}
@@ -257,7 +293,7 @@ func addOwners(source owner.Source, rows []finding.Finding, ends []*flow.Sock, p
 
 // addListeners adds the listening sockets; they are not in the table of
 // connections, but each has a holder.
-func addListeners(source owner.Source, rows []finding.Finding, filter *Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
+func addListeners(source Kernel, rows []finding.Finding, filter *Filter, procRoot string, now time.Time) ([]finding.Finding, error) {
 	seen := map[uint64]bool{}
 	first := len(rows)
 	err := source.Holders(flow.Wanted{States: flow.StateListen.Bit()}, func(h *flow.Held) {

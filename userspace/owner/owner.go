@@ -24,6 +24,8 @@ type Query struct {
 	// Captured at the latest.
 	Opener   flow.Task
 	Captured time.Duration
+	// Peer: who listens at the peer's end, if that is on this host, is wanted.
+	Peer bool
 	// Last is what an earlier query found, nil if there was none.
 	Last *finding.Owner
 
@@ -31,6 +33,9 @@ type Query struct {
 	Result finding.Owner
 	// Server: a process listens on the socket's local port.
 	Server bool
+	// Full are listeners for the peer's address and port whose accept queue is
+	// full, if Peer; whether that address leads to them is left to the caller.
+	Full []flow.Held
 }
 
 // Resolver finds owners. It is used by one goroutine.
@@ -85,6 +90,9 @@ func (r *Resolver) wanted(queries []Query) flow.Wanted {
 		if queries[i].Unaccepted || s.Role == flow.RoleUnknown {
 			r.want.Ports = append(r.want.Ports, s.Local.Port())
 		}
+		if queries[i].Peer {
+			r.want.Ports = append(r.want.Ports, s.Peer.Port())
+		}
 	}
 	slices.Sort(r.want.Ports)
 	r.want.Ports = slices.Compact(r.want.Ports)
@@ -102,6 +110,9 @@ func (r *Resolver) note(h *flow.Held) {
 func (r *Resolver) answer(q *Query) {
 	listener := r.listenerOf(q.Sock)
 	q.Server = listener != nil
+	if q.Peer {
+		q.Full = r.fullAt(q.Sock.Peer)
+	}
 	switch holders := r.holdersOf(q.Sock); {
 	case len(holders) > 0:
 		q.Result = r.holding(holders)
@@ -238,7 +249,7 @@ func (r *Resolver) listenerOf(s *flow.Sock) *flow.Held {
 			continue
 		}
 		if best == nil || cmp.Or(
-			cmp.Compare(distance(l, s), distance(best, s)), cmp.Compare(l.PID, best.PID),
+			cmp.Compare(distance(l, s.Local.Addr()), distance(best, s.Local.Addr())), cmp.Compare(l.PID, best.PID),
 		) < 0 {
 			best = l
 		}
@@ -246,14 +257,14 @@ func (r *Resolver) listenerOf(s *flow.Sock) *flow.Held {
 	return best
 }
 
-// distance orders the listeners that cover s as the kernel does: its address,
+// distance orders the listeners that cover an address as the kernel does: its address,
 // any address of its family, any IPv6 address (net/ipv4/inet_hashtables.c,
 // compute_score).
-func distance(l *flow.Held, s *flow.Sock) int {
+func distance(l *flow.Held, local netip.Addr) int {
 	switch at := l.Local.Addr(); {
-	case at == s.Local.Addr():
+	case at == local:
 		return 0
-	case at.Is4() == s.Local.Addr().Is4():
+	case at.Is4() == local.Is4():
 		return 1
 	}
 	return 2

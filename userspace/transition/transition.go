@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/detect"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
@@ -80,10 +81,19 @@ func (c *Converter) Convert(events []flow.Event, wall time.Time, emit func(*find
 			Retransmits: e.Retransmits,
 
 			RetransmitKind: e.Retransmit,
+			Outcome:        outcome(e),
 		}
 		emit(&c.record)
 	}
 	return nil
+}
+
+// outcome says how a connect failed.
+func outcome(e *flow.Event) finding.Outcome {
+	if e.Kind == flow.EventTransition && e.Old == flow.StateSynSent && e.New == flow.StateClose {
+		return detect.EventOutcome(e)
+	}
+	return finding.OutcomeNone
 }
 
 // wants looks again at connects that passed for want of a port.

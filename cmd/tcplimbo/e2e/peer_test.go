@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -130,30 +129,22 @@ func (s *scene) wire(near, far *workload.Namespace, at endpoints) {
 		if err := netlink.LinkAdd(veth); err != nil {
 			return fmt.Errorf("adding a veth pair: %w", err)
 		}
-		return setUp(name, at.client.Addr())
+		return setUp(name, prefixes(at.client.Addr()))
 	})
 	if err == nil {
-		err = far.Do(func() error { return setUp(name, at.server.Addr()) })
+		err = far.Do(func() error { return setUp(name, prefixes(at.server.Addr())) })
 	}
 	if err != nil {
 		s.t.Fatalf("joining two namespaces: %v", err)
 	}
 }
 
-func setUp(name string, addr netip.Addr) error {
-	link, err := netlink.LinkByName(name)
-	if err != nil {
-		return err
-	}
-	ones := 24
+// prefixes are the address with a usual length.
+func prefixes(addr netip.Addr) []string {
 	if addr.Is6() {
-		ones = 64
+		return []string{netip.PrefixFrom(addr, 64).String()}
 	}
-	ipNet := &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(ones, addr.BitLen())}
-	if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: ipNet, Flags: unix.IFA_F_NODAD}); err != nil {
-		return err
-	}
-	return netlink.LinkSetUp(link)
+	return []string{netip.PrefixFrom(addr, 24).String()}
 }
 
 // connectAs makes a connection between given addresses.

@@ -38,6 +38,9 @@ var contractKeys = strings.Fields(`
 
 	tcplimbo.process.relation
 	tcplimbo.tcp.retransmit tcplimbo.tcp.retransmit_kind
+	tcplimbo.drop.reason tcplimbo.drop.location tcplimbo.drop.hook tcplimbo.drop.netns
+	tcplimbo.listener.pid tcplimbo.listener.accept_queue tcplimbo.listener.accept_limit
+	tcplimbo.tcp.outcome
 	tcplimbo.loss.where tcplimbo.loss.count tcplimbo.loss.reread
 `)
 
@@ -56,6 +59,8 @@ func allLines() [][]byte {
 		lines = append(lines, e.AppendFinding(nil, &s.Finding))
 	}
 	longest := sinktest.Longest()
+	lines = append(lines, e.AppendFinding(nil, &longest))
+	longest.Listener = nil // a drop is not told beside it
 	lines = append(lines, e.AppendFinding(nil, &longest))
 	for _, tr := range sinktest.Transitions() {
 		lines = append(lines, e.AppendTransition(nil, &tr))
@@ -158,15 +163,23 @@ func TestNothingIsEmpty(t *testing.T) {
 func TestLongestLineFits(t *testing.T) {
 	long := strings.Repeat("\"\\n\u202e", 2000)
 	e := New(Options{Host: long, Node: long})
-	f := sinktest.Longest()
-	line := e.AppendFinding(nil, &f)
-	object(t, line)
-	if len(line) >= MaxLine {
-		t.Errorf("the longest finding has %d bytes, want less than %d", len(line), MaxLine)
+	// Never told beside each other: the other end is not looked for while
+	// connecting, and a drop is a reason of its own.
+	peer, listener, drop := sinktest.Longest(), sinktest.Longest(), sinktest.Longest()
+	peer.Listener, peer.Sock.SYN.Drop = nil, nil
+	listener.Peer, listener.Sock.SYN.Drop = nil, nil
+	drop.Peer, drop.Listener = nil, nil
+	f := peer
+	for _, f := range []finding.Finding{peer, listener, drop} {
+		line := e.AppendFinding(nil, &f)
+		object(t, line)
+		if len(line) >= MaxLine {
+			t.Errorf("the longest finding has %d bytes, want less than %d", len(line), MaxLine)
+		}
+		// What is left is for the keys of later issues; the limits have to
+		// shrink once they come.
+		t.Logf("the longest finding has %d bytes", len(line))
 	}
-	// What is left is for the keys of later issues; the limits have to
-	// shrink once they come.
-	t.Logf("the longest finding has %d bytes", len(line))
 	tr := finding.Transition{Time: sinktest.Now, ID: f.Sock.ID, Role: f.Sock.Role, Old: 200, New: 255, Previous: f.Duration, Task: f.Owner.Process.Task}
 	loss := finding.Loss{Where: long, Count: 1<<64 - 1, Message: long}
 	for _, line := range [][]byte{e.AppendTransition(nil, &tr), e.AppendLoss(nil, &loss)} {

@@ -35,6 +35,9 @@ const (
 	// maxAddr holds an IPv6 address with a zone.
 	maxAddr  = 128
 	maxWhere = 64
+	// maxReason holds the kernel's drop reasons, maxLocation most functions' names.
+	maxReason   = 40
+	maxLocation = 56
 )
 
 // Options are what is the same for every line of one process; empty strings
@@ -86,6 +89,9 @@ func (e *Encoder) appendTransition(dst []byte, t *finding.Transition, addresses 
 		dst = appendUint(dst, `,"tcplimbo.tcp.retransmits":`, uint64(t.Retransmits))
 	} else {
 		dst = appendPrevious(dst, t.Old, t.Previous)
+		if t.Outcome != finding.OutcomeNone {
+			dst = appendName(dst, `,"tcplimbo.tcp.outcome":`, t.Outcome.String())
+		}
 	}
 	dst = appendTask(dst, &t.Task)
 	return append(dst, e.tail...)

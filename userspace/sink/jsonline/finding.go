@@ -35,12 +35,18 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 	if f.Live && !f.Sock.TimeWait && !f.Sock.Gone {
 		dst = appendValues(dst, &f.Sock)
 	}
+	if f.Listener != nil {
+		dst = appendListener(dst, f.Listener)
+	} else {
+		dst = appendDrop(dst, f)
+	}
 	if f.Status != finding.Resolved {
 		dst = appendGivesUp(dst, f.GivesUp)
 	}
 	dst = appendProcess(dst, &f.Owner.Process)
 	dst = appendHolders(dst, &f.Owner)
-	if f.Peer != nil {
+	// A line has room for one of these; no connect has them both.
+	if f.Peer != nil && f.Listener == nil && f.Sock.SYN.Drop == nil {
 		dst = appendPeer(dst, f.Peer)
 	}
 	return append(dst, e.tail...)
@@ -96,6 +102,27 @@ func appendValues(dst []byte, s *flow.Sock) []byte {
 	}
 	dst = appendSeconds(dst, `,"tcplimbo.tcp.last_receive_seconds":`, s.LastReceive)
 	return appendSeconds(dst, `,"tcplimbo.tcp.last_send_seconds":`, s.LastSend)
+}
+
+// appendDrop appends where this host dropped the last SYN.
+func appendDrop(dst []byte, f *finding.Finding) []byte {
+	d := f.Sock.SYN.Drop
+	if d == nil || f.Kind != finding.SynSentStalled {
+		return dst
+	}
+	dst = appendText(dst, `,"tcplimbo.drop.reason":`, d.Reason, maxReason)
+	dst = appendText(dst, `,"tcplimbo.drop.location":`, d.Location, maxLocation)
+	if d.Hook != "" {
+		dst = appendName(dst, `,"tcplimbo.drop.hook":`, d.Hook)
+	}
+	return appendUintIf(dst, `,"tcplimbo.drop.netns":`, uint64(d.NetNS))
+}
+
+// appendListener appends who listens at the peer's end and does not accept.
+func appendListener(dst []byte, l *finding.Listener) []byte {
+	dst = appendUintIf(dst, `,"tcplimbo.listener.pid":`, uint64(l.Process.PID))
+	dst = appendUint(dst, `,"tcplimbo.listener.accept_queue":`, uint64(l.Queue))
+	return appendUint(dst, `,"tcplimbo.listener.accept_limit":`, uint64(l.Limit))
 }
 
 // appendGivesUp appends what the kernel will do. Either key or none is

@@ -30,7 +30,7 @@ func Longest() finding.Finding {
 	six := netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").WithZone(strings.Repeat("\x1b", 15))
 	task := flow.Task{PID: math.MaxUint32, TID: math.MaxUint32, UID: math.MaxUint32, Comm: long}
 	f := finding.Finding{
-		ID: long, Kind: finding.EstablishedStalled, Reason: finding.ListenerOverflow,
+		ID: long, Kind: finding.SynSentStalled, Reason: finding.ListenerOverflow,
 		Status: finding.Update, Time: Now, Since: Now,
 		Duration: math.MaxInt64, Threshold: math.MaxInt64, Live: true, Message: long,
 		GivesUp: finding.GivesUp{Known: true, In: math.MaxInt64},
@@ -43,6 +43,7 @@ func Longest() finding.Finding {
 			State: flow.StateEstablished, Role: flow.RoleClient, Inode: math.MaxUint64,
 			Retransmits: 255, Backoff: 255, SndNxt: math.MaxInt32, WriteSeq: math.MaxUint32 - 1,
 			RcvNxt: math.MaxUint32, SendWindow: math.MaxUint32,
+			SYN: flow.SYN{Drop: &flow.Drop{Reason: long, Location: long, Hook: "cgroup_egress", NetNS: math.MaxUint32}},
 			RTO: math.MaxInt64, SRTT: math.MaxInt64, LastReceive: math.MaxInt64, LastSend: math.MaxInt64,
 		},
 		Owner: finding.Owner{
@@ -54,6 +55,7 @@ func Longest() finding.Finding {
 		},
 	}
 	f.Peer = &finding.Peer{State: flow.StateEstablished, Orphan: true, Owner: f.Owner}
+	f.Listener = &finding.Listener{Process: finding.Process{Task: task}, Queue: math.MaxUint32, Limit: math.MaxUint32}
 	for range 100 {
 		f.Owner.Holders = append(f.Owner.Holders, flow.Holder{Task: task, FD: math.MaxUint32})
 	}

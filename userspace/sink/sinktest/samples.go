@@ -218,7 +218,10 @@ func Transitions() []finding.Transition {
 	six.Local, six.Peer = netip.MustParseAddrPort("[2001:db8:1111:2222:3333:4444:5555:6666]:50000"), netip.MustParseAddrPort("[2001:db8::443]:443")
 	hostile := connect
 	hostile.Task.Comm = HostileComm
-	return []finding.Transition{connect, unbound, softirq, resent, tail, listen, six, hostile}
+	failed := unbound
+	failed.Old, failed.New, failed.Previous = flow.StateSynSent, flow.StateClose, 11*time.Microsecond
+	failed.Task, failed.Outcome = flow.Task{}, finding.OutcomePortExhausted
+	return []finding.Transition{connect, unbound, softirq, resent, tail, listen, six, hostile, failed}
 }
 
 // Losses returns the sorts of loss records.
