@@ -48,8 +48,8 @@ func lasting(since time.Duration, waits, still bool, now, proved time.Duration) 
 // pending: something written is not acknowledged.
 func pending(s *flow.Sock) bool { return s.WriteSeq != s.SndUna }
 
-// Waiting: something arrived is not read. The two numbers are read one after the
-// other, so the second may be ahead.
+// Waiting reports whether something that arrived is not read. The two numbers are
+// read one after the other, so the second may be ahead.
 func Waiting(s *flow.Sock) bool { return int32(s.RcvNxt-s.CopiedSeq) > 0 }
 
 // Waits reports whether something waits in an ESTABLISHED socket: to be
