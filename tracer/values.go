@@ -54,7 +54,7 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 		if err := t.decode.values(buf[i*valuesSize:], s); err != nil {
 			return err
 		}
-		if s.Gone || !sameSocket(asked, s.ID) {
+		if s.Gone || !sameSocket(asked, s) {
 			*s = flow.Sock{ID: asked, Gone: true}
 		}
 	}
@@ -62,10 +62,12 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 }
 
 // sameSocket tells whether what was read is the socket that was meant. Without
-// a cookie (minisockets, and 5.10) ports and peer have to do; where nothing is
-// known yet, the caller has just been given the address.
-func sameSocket(asked, read flow.ID) bool {
-	if asked.Cookie != 0 {
+// a cookie (5.10) ports and peer have to do; where nothing is known yet, the
+// caller has just been given the address. A minisocket needs both: its memory is
+// used again at once, and a reading that this comes in between has the cookie of
+// the first life and the rest of the second.
+func sameSocket(asked flow.ID, read *flow.Sock) bool {
+	if asked.Cookie != 0 && (asked.Cookie != read.Cookie || !read.TimeWait) {
 		return asked.Cookie == read.Cookie
 	}
 	if !asked.Peer.IsValid() {

@@ -51,6 +51,9 @@ func TestSettle(t *testing.T) {
 			t.Run(fam.name+" "+tt.name, func(t *testing.T) {
 				f := forge.in(t)
 				st, s := f.recorded(tt.make, fam, tt.slot)
+				if st.timewait {
+					s.minisocket = find(t, f.tr, st.cookie).Addr
+				}
 				tt.change(&s)
 				f.write(s)
 				events := f.age()
@@ -67,7 +70,12 @@ func TestSettle(t *testing.T) {
 }
 
 // noted makes the slot one whose socket was handed over to a minisocket.
-func noted(s *slot) { s.State = uint8(flow.StateTimeWait) }
+func noted(s *slot) {
+	s.State = uint8(flow.StateTimeWait)
+	if s.minisocket != 0 {
+		s.Sk = s.minisocket // before 6.1 that is left to ageing
+	}
+}
 
 func checkSettled(t *testing.T, f *forge, events []flow.Event, st *stuck, s slot) {
 	t.Helper()

@@ -76,15 +76,16 @@ func agentConfig(in *agentInput) agent.Config {
 	return cfg
 }
 
-const procRoot = "/proc"
-
-// cpuTime is what this process has used so far.
+// cpuTime is what this process has used of all CPUs.
 func cpuTime() time.Duration {
 	var ts unix.Timespec
-	// Neither the clock nor the address can be wrong.
-	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		return 0 // cannot be: the clock and the address are right
+	}
 	return time.Duration(ts.Nano())
 }
+
+const procRoot = "/proc"
 
 // bootID is random at each boot of the kernel, and so different on every host.
 func bootID() string {

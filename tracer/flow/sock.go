@@ -218,6 +218,12 @@ func (s *Sock) Unacked() uint32 {
 	return d
 }
 
+// FinUnacked reports whether our FIN was sent and not acknowledged: it takes the
+// last sequence number, write_seq counts it.
+func (s *Sock) FinUnacked() bool {
+	return s.finSent() && s.SndNxt == s.WriteSeq && s.SndNxt != s.SndUna
+}
+
 // finSent reports whether our FIN is queued or in flight: write_seq counts it.
 func (s *Sock) finSent() bool {
 	switch s.State {

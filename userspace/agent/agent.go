@@ -14,11 +14,13 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/detect"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/owner"
+	"github.com/tcplimbo/tcplimbo/userspace/peer"
 )
 
 // Kernel is the kernel side. Its methods are called from one goroutine.
 type Kernel interface {
 	owner.Source
+	peer.Source
 	// Age promotes sockets that have been in their state for at least this long.
 	Age(young time.Duration, flush func() error) error
 	// AgePace is how soon to do so again at the present rate of connections.
@@ -52,7 +54,10 @@ type Meter interface {
 	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration)
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
+	Retransmits(kind string, n uint64)
 	Delay(d time.Duration)
+	// Kernel takes the kernel side's counters, once a tick.
+	Kernel(s flow.Stats)
 	WriteQueues(q flow.WriteQueues)
 	Patrol(cost time.Duration)
 }
@@ -71,8 +76,8 @@ type Config struct {
 	// BootTime is the clock of events and ages, Now the wall clock.
 	BootTime func() time.Duration
 	Now      func() time.Time
-	// CPUTime is what the process has used: what a patrol costs, whoever else
-	// wants the processor.
+	// CPUTime is what the process has used of all CPUs. Walks are spaced by
+	// what they cost, and on a busy host they take longer than that.
 	CPUTime func() time.Duration
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
@@ -88,6 +93,7 @@ type Agent struct {
 
 	detector *detect.Detector
 	owners   *owner.Resolver
+	peers    peers
 	states   flow.StateSet
 	started  time.Duration
 
@@ -97,18 +103,26 @@ type Agent struct {
 	audit             audit
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
-	// has just cost much.
+	// or other ends has just cost much.
 	quiet, holderCost time.Duration
 
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
+	spoken  int // of pending
 	stuck   []*flow.Sock
 	found   []*flow.Sock
+	// readAt is when the reading began that is put into words, confirmed and
+	// wall when it was done.
+	readAt, confirmed time.Duration
+	wall              time.Time
+
 	record  finding.Finding
 	open    map[string]opened
 	onEvent func(*flow.Event)
 	events  [flow.EventKindCount]uint64
+	// retransmits are those that the meter was told.
+	retransmits [flow.RetransmitKinds]uint64
 }
 
 // New returns an Agent on an attached kernel side.
@@ -116,6 +130,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
+		peers:  peers{source: kernel},
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
 		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
@@ -206,6 +221,7 @@ func (a *Agent) last() error {
 		return err
 	}
 	a.countEvents()
+	a.countRetransmits(&stats)
 	a.losses.note(stats.Losses)
 	a.sayLosses(a.cfg.BootTime(), true)
 	return nil
@@ -260,6 +276,8 @@ func (a *Agent) tick(now time.Duration) error {
 	if err != nil {
 		return err
 	}
+	a.meter.Kernel(stats)
+	a.countRetransmits(&stats)
 	a.survey.note(stats.Hidden)
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {

@@ -82,7 +82,13 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 		return err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer func() {
+		after := k.after
+		k.mu.Unlock()
+		if after != nil && len(socks) > 0 {
+			after()
+		}
+	}()
 	for _, s := range socks {
 		is, ok := k.socks[s.Addr]
 		if !ok || (s.Cookie != 0 && is.Cookie != s.Cookie) {
@@ -149,6 +155,24 @@ func (k *fakeKernel) WriteQueues() (q flow.WriteQueues, err error) {
 		}
 	}
 	return q, nil
+}
+
+// Facing implements Kernel. As the kernel's filter it lets others pass as well.
+func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
+	if err := k.call("Facing"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	var found []flow.Sock
+	for _, s := range k.socks {
+		found = append(found, k.reading(s))
+	}
+	k.mu.Unlock()
+	for i := range found {
+		fn(&found[i])
+		found[i] = flow.Sock{}
+	}
+	return nil
 }
 
 // Recall implements Kernel.

@@ -31,6 +31,15 @@ const (
 	doubtful = 250 * time.Millisecond
 )
 
+// meterCost begins to measure what something costs; the result ends that. The
+// process' other threads are counted too, but never more than the time that passed.
+func (a *Agent) meterCost() (cost func() time.Duration) {
+	began, used := a.cfg.BootTime(), a.cfg.CPUTime()
+	return func() time.Duration {
+		return min(a.cfg.BootTime()-began, a.cfg.CPUTime()-used)
+	}
+}
+
 // believed returns what a walk cost, given that it took so long and that the
 // last one cost so much.
 func believed(took, last time.Duration) time.Duration { return min(took, max(doubtful, 4*last)) }
@@ -85,7 +94,7 @@ func (a *Agent) resync(now time.Duration) error {
 	if a.losses.reread && now < a.survey.last+rereadShare*a.survey.cost {
 		return nil
 	}
-	begin := a.cfg.BootTime()
+	cost := a.meterCost()
 	a.patrol.walking = false // the kernel side knows one walk at a time
 	if err := a.walk(now); err != nil {
 		return err
@@ -93,7 +102,7 @@ func (a *Agent) resync(now time.Duration) error {
 	if a.losses.reread || a.survey.waiting {
 		a.detector.Suspect(now)
 	}
-	a.survey.done(now, a.cfg.BootTime()-begin)
+	a.survey.done(now, cost())
 	a.losses.reread = false
 	return nil
 }

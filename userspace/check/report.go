@@ -113,7 +113,7 @@ func Run(ctx context.Context, h Host, k Kernel) *Report {
 	add(h.lsm(loads), h.seccomp(loads), h.memlock(), programs)
 	add(tryKernel(ctx, "iterators", blocked, k.OpenIterators,
 		"work", "sockets that are older than the start and the holders of all sockets stay unknown"))
-	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.hidepid())
+	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid())
 	return r
 }
 

@@ -64,6 +64,9 @@ type Verdict struct {
 	// Owner is what was found for the finding last; who writes an open or an
 	// update fills it, and it is there again at the next.
 	Owner *finding.Owner
+	// Peer is the other end, if it is on this host; who writes an open or an
+	// update sets it.
+	Peer *finding.Peer
 
 	entry *entry
 	// was is the reason that was written before, if this is an update.
@@ -124,7 +127,7 @@ func (d *Detector) Event(e *flow.Event) {
 			return // about the socket that had the address before
 		}
 		// The address serves another socket; the end of the first was lost.
-		d.end(ent, finding.OutcomeUnknown, e.Time)
+		d.end(ent, goneOutcome(ent, e.Time), e.Time)
 		ent = nil
 	}
 	switch e.Kind {
@@ -136,10 +139,6 @@ func (d *Detector) Event(e *flow.Event) {
 		d.retransmits(ent, e)
 	case flow.EventNone, flow.EventKindCount:
 	}
-}
-
-func sameLife(a, b flow.ID) bool {
-	return a.Cookie == 0 || b.Cookie == 0 || a.Cookie == b.Cookie
 }
 
 // watched reports whether a socket in this state is, or leads to, a finding.
@@ -244,7 +243,7 @@ func (d *Detector) move(ent *entry, state flow.State, since time.Duration, outco
 	}
 	d.resolve(ent, outcome, now)
 	ent.kind, ent.state, ent.sock.State = finding.KindOf(state), state, state
-	ent.since, ent.exact = since, true
+	ent.since, ent.exact, ent.due = since, true, 0
 	d.plan(ent, now)
 }
 

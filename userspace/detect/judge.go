@@ -51,10 +51,11 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 		return
 	}
 	if wait := d.notYet(ent, s, now, threshold); wait > 0 {
-		d.schedule(ent, now+wait)
+		ent.due = now + wait
+		d.schedule(ent, ent.due)
 		return
 	}
-	reason := Reason(ent.kind, s, now-ent.since, threshold)
+	reason := ent.steady(Reason(ent.kind, s, now-ent.since, threshold), s, threshold)
 	switch {
 	case ent.flag == nil:
 		d.open(ent, reason, now, threshold)
@@ -126,7 +127,7 @@ func (d *Detector) open(ent *entry, reason finding.Reason, now, threshold time.D
 	}
 	d.flagged++
 	v := d.verdict(ent, finding.Open, now)
-	v.Due = max(ent.since+threshold, 0)
+	v.Due = max(ent.since+threshold, ent.due)
 }
 
 // elsewhere handles a socket that is not where it was. Its event is waited for
@@ -170,7 +171,7 @@ func (d *Detector) Found(s *flow.Sock, opener flow.Task, since, now time.Duratio
 	}
 	ent := d.entries[s.Addr]
 	if ent != nil && !sameLife(ent.sock.ID, s.ID) {
-		d.end(ent, finding.OutcomeUnknown, now)
+		d.end(ent, goneOutcome(ent, now), now)
 		ent = nil
 	}
 	if ent != nil {

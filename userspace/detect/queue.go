@@ -25,6 +25,9 @@ type entry struct {
 	// how may still be on its way.
 	missed bool
 
+	// due is when it was to be looked at again, because at its threshold it did
+	// not hold its condition yet; 0 if it did.
+	due time.Duration
 	// mark is meant in ESTABLISHED.
 	mark mark
 
@@ -44,6 +47,9 @@ type flag struct {
 	owner      finding.Owner
 	// ends is when the kernel will drop a minisocket, 0 if it was not read yet.
 	ends time.Duration
+	// patience is how long a socket that was still sending must have sent
+	// nothing before that is over; 0 if it never was.
+	patience time.Duration
 	// cookie is under which it is in halfClosed, 0 if it is not.
 	cookie uint64
 }

@@ -169,8 +169,76 @@ func TestDetails(t *testing.T) {
 			"FIN_WAIT2 for 31s: 10.0.0.2:443 has not finished its side of a connection that curl closed",
 		},
 		{
+			"a descriptor in flight", func(f *finding.Finding) {
+				f.Sock.HasSocket, f.Owner = true, finding.Owner{Process: finding.Process{FD: -1}}
+			},
+			"CLOSE_WAIT for 31s: an unseen holder has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"no process holds a descriptor of it (in flight, in an io_uring, the kernel's own, or in another pid namespace)",
+		},
+		{
+			"a descriptor in flight, once held", func(f *finding.Finding) {
+				f.Sock.HasSocket, f.Owner.Total = true, 0
+				f.Owner.Process.Relation, f.Owner.Process.FD = finding.RelationLastHolder, -1
+				f.GivesUp = finding.GivesUp{Known: true, Never: true}
+			},
+			"CLOSE_WAIT for 31s: an unseen holder has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"no process holds a descriptor of it (in flight, in an io_uring, the kernel's own, or in another pid namespace), " +
+				"api (pid 812) had it last; the kernel will never end it",
+		},
+		{
+			"shut down, the descriptor in flight", func(f *finding.Finding) {
+				f.Reason, f.Sock.State, f.Sock.HasSocket = finding.PeerSilent, flow.StateFinWait1, true
+				f.Owner.Total, f.Owner.Process.Relation, f.Owner.Process.FD = 0, finding.RelationCloser, -1
+			},
+			"FIN_WAIT1 for 31s: 10.0.0.2:443 does not acknowledge the end of a connection that api (pid 812) shut down " +
+				"(513 bytes unacknowledged, 2 retransmissions); " +
+				"no process holds a descriptor of it (in flight, in an io_uring, the kernel's own, or in another pid namespace)",
+		},
+		{
+			"a lone FIN", func(f *finding.Finding) {
+				f.Reason, f.Sock.State, f.Owner.Process.Relation = finding.PeerSilent, flow.StateLastAck, finding.RelationCloser
+				f.Sock.SndUna, f.Sock.SndNxt, f.Sock.WriteSeq, f.Sock.Retransmits = 7, 8, 8, 7
+			},
+			"LAST_ACK for 31s: 10.0.0.2:443 does not acknowledge the end of a connection that api (pid 812) closed " +
+				"(the FIN unacknowledged, 7 retransmissions)",
+		},
+		{
+			"any moment", func(f *finding.Finding) { f.GivesUp = finding.GivesUp{Known: true, In: -time.Millisecond} },
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the kernel ends it any moment",
+		},
+		{
 			"no program", func(f *finding.Finding) { f.Owner.Process.Executable = "" },
 			"CLOSE_WAIT for 31s: api-worker (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed",
+		},
+		{
+			"the other end", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateFinWait2, Owner: f.Owner}
+				f.GivesUp = finding.GivesUp{Known: true, Never: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is FIN_WAIT2, held by api (pid 812, fd 14); the kernel will never end it",
+		},
+		{
+			"the other end is an orphan", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateTimeWait, Orphan: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is TIME_WAIT, closed by its process",
+		},
+		{
+			"the other end waits to be accepted", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateEstablished, Unaccepted: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is ESTABLISHED, not accepted by any process",
+		},
+		{
+			"the other end is nobody's", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateEstablished}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is ESTABLISHED",
 		},
 		{
 			"IPv6", func(f *finding.Finding) { f.Sock.Peer = netip.MustParseAddrPort("[2001:db8::1]:443") },
@@ -204,6 +272,27 @@ func checkSentence(t *testing.T, s string) {
 	for _, r := range s {
 		if !unicode.IsPrint(r) || unicode.In(r, unicode.Cf) {
 			t.Fatalf("%U in %q", r, s)
+		}
+	}
+}
+
+// What is outstanding is told as it is: a FIN is no byte.
+func TestOutstanding(t *testing.T) {
+	for _, tt := range []struct {
+		una, nxt, write uint32
+		want            string
+	}{
+		{100, 101, 101, "the FIN unacknowledged"},
+		{100, 102, 102, "1 byte and the FIN unacknowledged"},
+		{4294967290, 5, 5, "10 bytes and the FIN unacknowledged"},
+		{100, 150, 201, "50 bytes unacknowledged"},
+		{100, 100, 201, "100 bytes and the FIN unsent"},
+		{100, 100, 101, "the FIN unsent"},
+		{100, 100, 100, "nothing outstanding"},
+	} {
+		s := flow.Sock{State: flow.StateFinWait1, SndUna: tt.una, SndNxt: tt.nxt, WriteSeq: tt.write}
+		if got := outstanding(&s); got != tt.want {
+			t.Errorf("%d %d %d: %q, want %q", tt.una, tt.nxt, tt.write, got, tt.want)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // stalled is the cause of an ESTABLISHED socket whose data does not move.
 func stalled(f *finding.Finding) string {
-	s, who, peer := &f.Sock, Who(&f.Owner), address(f.Sock.Peer)
+	s, who, peer := &f.Sock, holder(f), address(f.Sock.Peer)
 	switch f.Reason {
 	case finding.PeerSilent:
 		if s.Unacked() == 0 {

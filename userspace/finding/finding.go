@@ -152,11 +152,12 @@ type Relation uint8
 
 // The relations of a process to a socket.
 const (
-	RelationNone      Relation = iota
-	RelationHolder             // has a descriptor of it now
-	RelationCloser             // had it last: closed or shut it down
-	RelationConnector          // called connect; nobody holds it now
-	RelationListener           // listens where the unaccepted connection waits
+	RelationNone       Relation = iota
+	RelationHolder              // has a descriptor of it now
+	RelationCloser              // had it last: closed or shut it down
+	RelationConnector           // called connect; nobody holds it now
+	RelationListener            // listens where the unaccepted connection waits
+	RelationLastHolder          // had it last; the socket is open, but no process that is seen holds it
 	RelationCount
 )
 
@@ -166,6 +167,8 @@ var relationNames = [RelationCount]string{
 	RelationCloser:    "closer",
 	RelationConnector: "connector",
 	RelationListener:  "listener",
+
+	RelationLastHolder: "last_holder",
 }
 
 func (r Relation) String() string { return relationNames[r] }
@@ -180,6 +183,10 @@ type Process struct {
 	// FD is the descriptor there, -1 if it has none.
 	FD int
 }
+
+// Named reports whether anything is known of the process. Its pid need not be:
+// one that was reused is left out, for it would name another process.
+func (p *Process) Named() bool { return p.Known() || p.Relation != RelationNone }
 
 // Owner is who has to do with a socket.
 type Owner struct {
@@ -196,6 +203,15 @@ type Owner struct {
 
 // MaxHolders is how many holders a record lists.
 const MaxHolders = 16
+
+// Peer is the other end of a connection, where that is a socket on this host.
+type Peer struct {
+	State flow.State
+	// Orphan: its process has closed it. Unaccepted: no process has it yet.
+	Orphan, Unaccepted bool
+	// Owner is who holds it; its process has RelationHolder or RelationNone.
+	Owner Owner
+}
 
 // GivesUp is what the kernel will do with a socket by itself.
 type GivesUp struct {
@@ -228,7 +244,9 @@ type Finding struct {
 	Sock flow.Sock
 	Live bool
 
-	Owner   Owner
+	Owner Owner
+	// Peer is nil where the other end is not known to be on this host.
+	Peer    *Peer
 	GivesUp GivesUp
 	Message string
 }
@@ -246,8 +264,9 @@ type Transition struct {
 	Task flow.Task
 	// Retransmit marks a retransmission instead of a change of state; Old
 	// and New are then the same.
-	Retransmit  bool
-	Retransmits uint8
+	Retransmit     bool
+	Retransmits    uint8
+	RetransmitKind flow.RetransmitKind
 }
 
 // Loss says that kernel records were lost and the state was read again.
@@ -257,7 +276,8 @@ type Loss struct {
 	// "recursion", "young_generation" …
 	Where string
 	Count uint64
-	// Reread is false where the state could not be read again yet.
+	// Reread is true where the state of all sockets was read again since;
+	// where that is not what follows, the message says what does.
 	Reread  bool
 	Message string
 }

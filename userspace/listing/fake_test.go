@@ -24,8 +24,9 @@ type fakeKernel struct {
 	holdersErr error
 	readErr    error
 	// after changes what the second reading shows.
-	after func(*flow.Sock)
-	want  flow.WalkStates
+	after     func(*flow.Sock)
+	facingErr error
+	want      flow.WalkStates
 }
 
 func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
@@ -53,6 +54,13 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 		}
 	}
 	return k.readErr
+}
+
+func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
+	for _, s := range k.socks {
+		fn(&s)
+	}
+	return k.facingErr
 }
 
 func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {

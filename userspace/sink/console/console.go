@@ -86,11 +86,11 @@ func (c *Formatter) AppendFinding(dst []byte, f *finding.Finding) []byte {
 func (c *Formatter) AppendLoss(dst []byte, l *finding.Loss) []byte {
 	b := c.begin(dst, l.Time, wordLoss, yellow)
 	b.text(readable.Safe(l.Message, maxMessage))
-	reread := "sockets are not read again yet"
+	facts := []string{"lost " + decimal(l.Count), "where " + readable.Safe(l.Where, maxName)}
 	if l.Reread {
-		reread = "sockets were read again"
+		facts = append(facts, "sockets were read again")
 	}
-	b.list([]string{"lost " + decimal(l.Count), "where " + readable.Safe(l.Where, maxName), reread}, faint)
+	b.list(facts, faint)
 	return b.end()
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/sinktest"
 )
@@ -36,7 +37,7 @@ var contractKeys = strings.Fields(`
 	tcplimbo.tcp.state.previous tcplimbo.tcp.state.previous_seconds
 
 	tcplimbo.process.relation
-	tcplimbo.tcp.retransmit
+	tcplimbo.tcp.retransmit tcplimbo.tcp.retransmit_kind
 	tcplimbo.loss.where tcplimbo.loss.count tcplimbo.loss.reread
 `)
 
@@ -44,7 +45,7 @@ var contractKeys = strings.Fields(`
 var notYet = strings.Fields(`
 	container.id k8s.namespace.name k8s.pod.name k8s.pod.uid k8s.container.name
 	code.stacktrace tcplimbo.stack.of
-	tcplimbo.peer.pid tcplimbo.peer.executable tcplimbo.peer.state tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
+	tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
 `)
 
 // allLines returns a line of every sort.
@@ -191,6 +192,9 @@ func TestNamesNeedNoEscaping(t *testing.T) {
 	}
 	for r := range finding.RelationCount {
 		checkName(t, r.String())
+	}
+	for k := range flow.RetransmitKinds {
+		checkName(t, k.String())
 	}
 }
 

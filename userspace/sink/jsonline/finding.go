@@ -40,6 +40,9 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 	}
 	dst = appendProcess(dst, &f.Owner.Process)
 	dst = appendHolders(dst, &f.Owner)
+	if f.Peer != nil {
+		dst = appendPeer(dst, f.Peer)
+	}
 	return append(dst, e.tail...)
 }
 
@@ -74,6 +77,7 @@ func appendVerdict(dst []byte, f *finding.Finding) []byte {
 // appendValues appends what was read from the live socket.
 func appendValues(dst []byte, s *flow.Sock) []byte {
 	dst = appendUint(dst, `,"tcplimbo.tcp.retransmits":`, uint64(s.Retransmits))
+	dst = appendRetransmitKind(dst, s.Retransmitting())
 	dst = appendUint(dst, `,"tcplimbo.tcp.backoff":`, uint64(s.Backoff))
 	dst = appendUint(dst, `,"tcplimbo.tcp.unacked_bytes":`, uint64(s.Unacked()))
 	dst = appendUint(dst, `,"tcplimbo.tcp.unsent_bytes":`, uint64(s.Unsent()))
@@ -107,11 +111,15 @@ func appendGivesUp(dst []byte, g finding.GivesUp) []byte {
 	return appendSeconds(dst, `,"tcplimbo.tcp.gives_up_seconds":`, max(g.In, 0))
 }
 
+// appendProcess appends what is known of a process. One whose pid is another's
+// now has no pid, and still a name and a user.
 func appendProcess(dst []byte, p *finding.Process) []byte {
-	if !p.Known() {
+	if !p.Named() {
 		return dst
 	}
-	dst = appendTask(dst, &p.Task)
+	dst = appendUintIf(dst, `,"process.pid":`, uint64(p.PID))
+	dst = appendText(dst, `,"thread.name":`, p.Comm, maxComm)
+	dst = appendUint(dst, `,"process.user.id":`, uint64(p.UID))
 	dst = appendText(dst, `,"process.executable.name":`, p.Executable, maxName)
 	dst = appendText(dst, `,"process.executable.path":`, p.Path, maxPath)
 	if p.Relation != finding.RelationNone {
@@ -119,6 +127,18 @@ func appendProcess(dst []byte, p *finding.Process) []byte {
 	}
 	if p.FD >= 0 {
 		dst = appendUint(dst, `,"tcplimbo.socket.fd":`, uint64(p.FD))
+	}
+	return dst
+}
+
+// appendPeer appends what is known of the other end.
+func appendPeer(dst []byte, p *finding.Peer) []byte {
+	if p.State != flow.StateUnknown {
+		dst = appendName(dst, `,"tcplimbo.peer.state":`, p.State.String())
+	}
+	if holder := &p.Owner.Process; holder.Known() {
+		dst = appendUint(dst, `,"tcplimbo.peer.pid":`, uint64(holder.PID))
+		dst = appendText(dst, `,"tcplimbo.peer.executable":`, holder.Executable, maxName)
 	}
 	return dst
 }
