@@ -24,6 +24,9 @@ const (
 	// pollRate readings a second, which cost 0.1 % of a core.
 	pollLeast = time.Second
 	pollRate  = 2000
+	// stallPollRate is the same for ESTABLISHED: their end is told by events, and
+	// that data moves again may be noticed late where thousands stand.
+	stallPollRate = 500
 	// idlePoll is how often a socket is looked at whose kind is turned off.
 	idlePoll = time.Minute
 	// endMargin is how much earlier than its timer said a minisocket may be
@@ -296,12 +299,16 @@ func (d *Detector) plan(ent *entry, now time.Duration) {
 	case threshold == 0:
 		d.schedule(ent, now+idlePoll)
 	case ent.flag != nil:
-		d.schedule(ent, min(ent.nextUpdate, now+d.pollInterval()))
+		d.schedule(ent, min(ent.nextUpdate, now+d.pollInterval(ent.kind)))
 	default:
 		d.schedule(ent, max(now, ent.since+threshold))
 	}
 }
 
-func (d *Detector) pollInterval() time.Duration {
-	return max(pollLeast, time.Duration(d.flagged)*time.Second/pollRate)
+func (d *Detector) pollInterval(kind finding.Kind) time.Duration {
+	rate := pollRate
+	if kind == finding.EstablishedStalled {
+		rate = stallPollRate
+	}
+	return max(pollLeast, time.Duration(d.flagged)*time.Second/time.Duration(rate))
 }
