@@ -8,6 +8,8 @@
 
 /* States whose entry is remembered, one bit each; 0 under trace. */
 volatile const __u32 watch_states = 0;
+/* ESTABLISHED sockets that stall are wanted. Their entry is never remembered. */
+volatile const bool watch_established = false;
 /* Possible CPUs; each has two rings in young_cpus, see young.h. */
 volatile const __u32 cpus = 1;
 

@@ -113,6 +113,10 @@ struct sock_values {
 	__u8 retries2;
 	__u8 orphan_retries;
 	__u8 timer_pad[3];
+	__u32 busy_jiffies;   /* since something has been queued for sending; or NEVER */
+	__u32 receive_memory; /* what is queued for reading takes so much, of at most: */
+	__u32 receive_buffer;
+	__u32 queue_pad;
 };
 
 /* The last SYN of a socket that this host dropped. */
@@ -169,6 +173,7 @@ struct counters {
 	__u64 chain_cut;      /* hash chains longer than a walk follows */
 	__u64 chain_moved;    /* walks that a concurrent change led astray */
 	__u64 syn_drop_lost;  /* a dropped SYN found no room, so its reason is not known */
+	__u64 stall_unsaid;   /* stalled sockets not told of, to leave room for other events */
 };
 
 /* Where a walk of the connection table stands, and what this kernel is. */
@@ -183,6 +188,15 @@ struct walk_state {
 	__u32 pid_level; /* depth of the agent's pid namespace */
 };
 
+/* What waits to be sent or acknowledged in ESTABLISHED sockets, added up by a walk. */
+struct write_queues {
+	__u64 sockets;
+	__u64 unsent; /* bytes */
+	__u64 unacked;
+	__u32 quiet_jiffies; /* the longest time without an ACK while something waits */
+	__u32 busy_jiffies;  /* the longest time that something has been waiting */
+};
+
 /* A slot of the young generation: a cache line. */
 struct young_slot {
 	__u64 seq; /* position + 1, written last: the slot is whole */
@@ -191,8 +205,9 @@ struct young_slot {
 	__u64 jiffies; /* when it was written: a load, where a clock costs 25 ns */
 	__u32 pid;     /* the rest of struct task_id; 0: not known */
 	__u32 tid;
+	__u32 given; /* how many slots had been given back: tells apart who had this position */
 	__u8 state;
-	__u8 pad[7];
+	__u8 pad[3];
 	__u8 comm[COMM_LEN];
 };
 
@@ -222,7 +237,7 @@ struct young_cpu {
 	__u32 base;  /* the ring's first slot */
 	__u32 slots; /* and their number, a power of two */
 	__u64 busy;  /* a slot is being written */
-	__u64 pad;
+	__u64 given; /* slots given back */
 };
 
 /* A socket of the old generation, by address. */

@@ -19,6 +19,7 @@
 #include "young.h"
 #include "transition.h"
 #include "nested.h"
+#include "stall.h"
 #include "walk.h"
 #include "holders.h"
 #include "syn.h"
@@ -27,6 +28,7 @@
 /* Runs of an unattached program are kept short: nothing else runs meanwhile. */
 #define AGE_RUN 512
 #define WALK_RUN 256
+#define WALK_VISITS 4096
 
 #define AGE_MORE 1
 #define AGE_PROMOTED 2
@@ -84,6 +86,8 @@ int BPF_PROG(limbo_retransmit, struct sock *sk)
 		trace(sk, EVENT_RETRANSMIT, sk->__sk_common.skc_state, sk->__sk_common.skc_state);
 	else
 		retransmitted(sk);
+	if (watch_established)
+		suspect(sk);
 	return 0;
 }
 
@@ -104,6 +108,9 @@ int limbo_age(struct bpf_raw_tracepoint_args *ctx)
 	if (!y)
 		return 0;
 	position = y->tail;
+	/* Slots that were given back meanwhile may leave head behind. */
+	if ((__s64)(y->head - position) < 0)
+		position = y->head;
 	if (y->head - position > y->slots)
 		position = y->head - y->slots;
 	for (i = 0; i < AGE_RUN && position < y->head; i++) {
@@ -144,7 +151,7 @@ int limbo_walk(struct bpf_raw_tracepoint_args *ctx)
 		__u32 done = walk_block(bucket);
 
 		bucket += done;
-		if (done != BLOCK)
+		if (done != BLOCK || walk.visited >= WALK_VISITS)
 			break;
 	}
 	walk.next = bucket;

@@ -86,6 +86,8 @@ static __always_inline void read_queues(struct sock_values *v, struct tcp_sock *
 	v->copied_seq = BPF_CORE_READ(tp, copied_seq);
 	v->snd_wnd = BPF_CORE_READ(tp, snd_wnd);
 	v->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
+	v->receive_memory = BPF_CORE_READ((struct sock *)tp, sk_backlog.rmem_alloc.counter);
+	v->receive_buffer = BPF_CORE_READ((struct sock *)tp, sk_rcvbuf);
 }
 
 /* The kernel's stamps are the low 32 bits of jiffies; 0 is one that was never set. */
@@ -102,6 +104,10 @@ static __always_inline void read_times(struct sock_values *v, struct tcp_sock *t
 	v->received_jiffies = jiffies_since(now, BPF_CORE_READ(icsk, icsk_ack.lrcvtime));
 	v->acked_jiffies = jiffies_since(now, BPF_CORE_READ(tp, rcv_tstamp));
 	v->sent_jiffies = jiffies_since(now, BPF_CORE_READ(tp, lsndtime));
+	v->busy_jiffies = NEVER;
+	/* net/ipv4/tcp_output.c, tcp_chrono_set: every type but 0 has data queued */
+	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type))
+		v->busy_jiffies = (__u32)now - BPF_CORE_READ(tp, chrono_start);
 	v->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
 	v->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
 	v->backoff = BPF_CORE_READ(icsk, icsk_backoff);

@@ -16,6 +16,12 @@ __u32 walk_states = 0;
 /* Minisockets in TIME_WAIT proper are wanted. */
 __u32 walk_timewait = 0;
 
+/* An ESTABLISHED socket that stalled is tracked for its end. */
+static __always_inline bool tracked_state(__u8 state)
+{
+	return WATCHED(state) || (watch_established && state == TCP_ESTABLISHED);
+}
+
 /*
  * Takes a socket that no tracepoint announced into the old generation. Not
  * minisockets, which make no transitions.
@@ -25,7 +31,7 @@ static __always_inline void track(struct sock_values *v)
 	struct promoted p = { .cookie = v->cookie, .state = v->state, .flags = v->flags };
 	struct promoted *old = bpf_map_lookup_elem(&old_generation, &v->sk);
 
-	if (!WATCHED(v->state) || (v->flags & SOCK_TIMEWAIT))
+	if (!tracked_state(v->state) || (v->flags & SOCK_TIMEWAIT))
 		return;
 	if (old && (!old->cookie || old->cookie == v->cookie)) {
 		old->cookie = v->cookie;
@@ -69,6 +75,8 @@ static __always_inline bool walk_wants(struct sock_common *c)
 						walk_timewait != 0;
 	}
 	if (state == TCP_NEW_SYN_RECV || state > TCP_CLOSING)
+		return false;
+	if (state == TCP_ESTABLISHED && walk_waiting && !waits((struct sock *)c))
 		return false;
 	return walk_states & (1U << state);
 }

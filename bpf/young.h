@@ -126,12 +126,16 @@ static __always_inline int look_at_timewait(const struct young_slot *s, __u32 in
 static __always_inline bool copy_slot(struct young_slot *to, const struct young_slot *s,
 				      __u64 position)
 {
+	__u32 given = *(volatile const __u32 *)&s->given;
+
+	barrier();
 	if (s->seq != position + 1)
 		return false;
 	barrier();
 	__builtin_memcpy(to, s, sizeof(*to));
 	barrier();
-	return *(volatile const __u64 *)&s->seq == position + 1;
+	return *(volatile const __u64 *)&s->seq == position + 1 &&
+	       *(volatile const __u32 *)&s->given == given && to->given == given;
 }
 
 static __always_inline int look_at_socket(const struct young_slot *s, __u32 index)
@@ -176,8 +180,11 @@ __noinline int look(__u32 index, __u64 position, __u64 before)
 		return LOOK_DONE;
 	if (copy.jiffies > before)
 		return LOOK_TOO_YOUNG;
-	if (copy.state == TCP_TIME_WAIT)
+	if (copy.state == TCP_TIME_WAIT) {
+		/* The copy may be from the middle of hand_over(). */
+		copy.sk = *(volatile __u64 *)&s->sk;
 		return look_at_timewait(&copy, index);
+	}
 	return look_at_socket(&copy, index);
 }
 
@@ -244,13 +251,14 @@ static __always_inline void remember(struct sock *sk, int state)
 	index = y->base + (__u32)(y->head & (y->slots - 1));
 	s = bpf_map_lookup_elem(&young_ring, &index);
 	if (s) {
-		if (y->head - y->tail >= y->slots) {
+		if ((__s64)(y->head - y->tail) >= y->slots) {
 			/* Not looked at yet: do it now, so that nothing is lost. */
 			COUNT(young_overrun);
 			look(index, y->head - y->slots, ~0ULL);
 		}
 		s->seq = 0;
 		barrier();
+		s->given = y->given;
 		fill_slot(s, index, sk, state);
 		barrier();
 		s->seq = y->head + 1;
@@ -337,8 +345,10 @@ static __always_inline void forget(struct sock *sk, int oldstate, int newstate)
 	} else if (s) {
 		s->seq = 0;
 		barrier();
-		if (back == 1 && y->tail < y->head)
+		if (back == 1 && y->tail < y->head) {
+			y->given++;
 			y->head--;
+		}
 	}
 	y->busy = 0;
 }

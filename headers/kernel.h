@@ -44,6 +44,7 @@ enum {
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,
+	BPF_RB_RING_SIZE = 1,
 };
 
 /* include/uapi/linux/bpf.h; the values are relocated, see core_fixes.h */
@@ -249,6 +250,11 @@ struct sock {
 	__u16 sk_type;
 	__u8 sk_shutdown;
 	unsigned char sk_userlocks : 4; /* a whole byte in 6.12 */
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
+	int sk_rcvbuf;
+	int sk_wmem_queued;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;
@@ -298,6 +304,8 @@ struct tcp_sock {
 	__u32 lsndtime;
 	__u32 rcv_tstamp;
 	__u32 retrans_stamp;
+	__u32 chrono_start;   /* jiffies: when chrono_type became what it is */
+	__u8 chrono_type : 2; /* enum tcp_chrono; 0: nothing is queued for sending */
 	__u8 tcp_usec_ts : 1; /* 6.7 */
 	__u8 keepalive_probes;
 	unsigned int keepalive_time; /* jiffies, as the next two */

@@ -137,7 +137,7 @@ func TestSizes(t *testing.T) {
 		want int
 	}{
 		{"event", eventSize, 128},
-		{"sock_values", valuesSize, 192},
+		{"sock_values", valuesSize, 208},
 		{"holder", holderSize, 96},
 		{"syn_cause", causeSize, 104},
 		{"young_cpu", int(unsafe.Sizeof(limboYoungCpu{})), 64},

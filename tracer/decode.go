@@ -17,6 +17,10 @@ const (
 	eventSize  = int(unsafe.Sizeof(limboEvent{}))
 	valuesSize = int(unsafe.Sizeof(limboSockValues{}))
 	holderSize = int(unsafe.Sizeof(limboHolder{}))
+
+	valuesBusy   = int(unsafe.Offsetof(limboSockValues{}.BusyJiffies))
+	valuesMemory = int(unsafe.Offsetof(limboSockValues{}.ReceiveMemory))
+	valuesBuffer = int(unsafe.Offsetof(limboSockValues{}.ReceiveBuffer))
 )
 
 // decoder turns the kernel's bytes into flow types, field by field: a tenth of
@@ -165,6 +169,8 @@ func (d *decoder) values(b []byte, s *flow.Sock) error {
 	if flags&limboSockFlagSOCK_TIMER != 0 {
 		s.Expires = d.until(b[136:])
 	}
+	s.Busy = d.jiffies(le.Uint32(b[valuesBusy:]))
+	s.ReceiveMemory, s.ReceiveBuffer = le.Uint32(b[valuesMemory:]), le.Uint32(b[valuesBuffer:])
 	d.limits(b, &s.Limits)
 	return nil
 }

@@ -116,6 +116,10 @@ func wantSock(r limboSockValues) flow.Sock {
 		Expires:     -1,
 		AcceptQueue: r.AcceptQueue,
 		AcceptLimit: r.AcceptLimit,
+
+		Busy:          jiffies(r.BusyJiffies),
+		ReceiveMemory: r.ReceiveMemory,
+		ReceiveBuffer: r.ReceiveBuffer,
 	}
 	if has(limboSockFlagSOCK_CLIENT) {
 		s.Role = flow.RoleClient

@@ -15,6 +15,8 @@ import (
 type slot struct {
 	limboYoungSlot
 	tuple limboYoungTuple
+	// minisocket is where the socket's is, if it has one.
+	minisocket uint64
 }
 
 // forge is a Tracer that is not attached while its rings are written.

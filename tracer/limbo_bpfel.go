@@ -24,6 +24,7 @@ type limboCounters struct {
 	ChainCut      uint64
 	ChainMoved    uint64
 	SynDropLost   uint64
+	StallUnsaid   uint64
 }
 
 type limboEvent struct {
@@ -170,6 +171,10 @@ type limboSockValues struct {
 	Retries2          uint8
 	OrphanRetries     uint8
 	TimerPad          [3]uint8
+	BusyJiffies       uint32
+	ReceiveMemory     uint32
+	ReceiveBuffer     uint32
+	QueuePad          uint32
 }
 
 type limboSynCause struct {
@@ -208,6 +213,15 @@ type limboWalkState struct {
 	PidLevel uint32
 }
 
+type limboWriteQueues struct {
+	_            structs.HostLayout
+	Sockets      uint64
+	Unsent       uint64
+	Unacked      uint64
+	QuietJiffies uint32
+	BusyJiffies  uint32
+}
+
 type limboYoungCpu struct {
 	_         structs.HostLayout
 	Head      uint64
@@ -219,7 +233,7 @@ type limboYoungCpu struct {
 	Base      uint32
 	Slots     uint32
 	Busy      uint64
-	Pad       uint64
+	Given     uint64
 }
 
 type limboYoungSlot struct {
@@ -230,8 +244,9 @@ type limboYoungSlot struct {
 	Jiffies uint64
 	Pid     uint32
 	Tid     uint32
+	Given   uint32
 	State   uint8
-	Pad     [7]uint8
+	Pad     [3]uint8
 	Comm    [16]uint8
 }
 
@@ -297,9 +312,14 @@ const (
 	limboVarWakeBytes            = "wake_bytes"
 	limboVarWalk                 = "walk"
 	limboVarWalkHeads            = "walk_heads"
+	limboVarWalkIdle             = "walk_idle"
+	limboVarWalkQuiet            = "walk_quiet"
 	limboVarWalkStates           = "walk_states"
 	limboVarWalkTimewait         = "walk_timewait"
+	limboVarWalkWaiting          = "walk_waiting"
+	limboVarWatchEstablished     = "watch_established"
 	limboVarWatchStates          = "watch_states"
+	limboVarWriteQueues          = "write_queues"
 )
 
 // loadLimbo returns the embedded CollectionSpec for limbo.
@@ -376,36 +396,41 @@ type limboMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboVariableSpecs struct {
-	AskedAddress   *ebpf.VariableSpec `ebpf:"asked_address"`
-	Counts         *ebpf.VariableSpec `ebpf:"counts"`
-	Cpus           *ebpf.VariableSpec `ebpf:"cpus"`
-	HolderStates   *ebpf.VariableSpec `ebpf:"holder_states"`
-	KeepEvent      *ebpf.VariableSpec `ebpf:"keep_event"`
-	KeepEventType  *ebpf.VariableSpec `ebpf:"keep_event_type"`
-	KeepHolder     *ebpf.VariableSpec `ebpf:"keep_holder"`
-	KeepSockFlag   *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
-	KeepSynCause   *ebpf.VariableSpec `ebpf:"keep_syn_cause"`
-	NestedAttached *ebpf.VariableSpec `ebpf:"nested_attached"`
-	PromotedCount  *ebpf.VariableSpec `ebpf:"promoted_count"`
-	PromotedFilter *ebpf.VariableSpec `ebpf:"promoted_filter"`
-	TraceAges      *ebpf.VariableSpec `ebpf:"trace_ages"`
-	TraceAll       *ebpf.VariableSpec `ebpf:"trace_all"`
-	TraceFamily    *ebpf.VariableSpec `ebpf:"trace_family"`
-	TraceLocalPort *ebpf.VariableSpec `ebpf:"trace_local_port"`
-	TraceMask      *ebpf.VariableSpec `ebpf:"trace_mask"`
-	TraceNet       *ebpf.VariableSpec `ebpf:"trace_net"`
-	TraceNewStates *ebpf.VariableSpec `ebpf:"trace_new_states"`
-	TraceOldStates *ebpf.VariableSpec `ebpf:"trace_old_states"`
-	TracePeerPort  *ebpf.VariableSpec `ebpf:"trace_peer_port"`
-	TracePid       *ebpf.VariableSpec `ebpf:"trace_pid"`
-	TracePort      *ebpf.VariableSpec `ebpf:"trace_port"`
-	TraceStates    *ebpf.VariableSpec `ebpf:"trace_states"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
-	Walk           *ebpf.VariableSpec `ebpf:"walk"`
-	WalkHeads      *ebpf.VariableSpec `ebpf:"walk_heads"`
-	WalkStates     *ebpf.VariableSpec `ebpf:"walk_states"`
-	WalkTimewait   *ebpf.VariableSpec `ebpf:"walk_timewait"`
-	WatchStates    *ebpf.VariableSpec `ebpf:"watch_states"`
+	AskedAddress     *ebpf.VariableSpec `ebpf:"asked_address"`
+	Counts           *ebpf.VariableSpec `ebpf:"counts"`
+	Cpus             *ebpf.VariableSpec `ebpf:"cpus"`
+	HolderStates     *ebpf.VariableSpec `ebpf:"holder_states"`
+	KeepEvent        *ebpf.VariableSpec `ebpf:"keep_event"`
+	KeepEventType    *ebpf.VariableSpec `ebpf:"keep_event_type"`
+	KeepHolder       *ebpf.VariableSpec `ebpf:"keep_holder"`
+	KeepSockFlag     *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
+	KeepSynCause     *ebpf.VariableSpec `ebpf:"keep_syn_cause"`
+	NestedAttached   *ebpf.VariableSpec `ebpf:"nested_attached"`
+	PromotedCount    *ebpf.VariableSpec `ebpf:"promoted_count"`
+	PromotedFilter   *ebpf.VariableSpec `ebpf:"promoted_filter"`
+	TraceAges        *ebpf.VariableSpec `ebpf:"trace_ages"`
+	TraceAll         *ebpf.VariableSpec `ebpf:"trace_all"`
+	TraceFamily      *ebpf.VariableSpec `ebpf:"trace_family"`
+	TraceLocalPort   *ebpf.VariableSpec `ebpf:"trace_local_port"`
+	TraceMask        *ebpf.VariableSpec `ebpf:"trace_mask"`
+	TraceNet         *ebpf.VariableSpec `ebpf:"trace_net"`
+	TraceNewStates   *ebpf.VariableSpec `ebpf:"trace_new_states"`
+	TraceOldStates   *ebpf.VariableSpec `ebpf:"trace_old_states"`
+	TracePeerPort    *ebpf.VariableSpec `ebpf:"trace_peer_port"`
+	TracePid         *ebpf.VariableSpec `ebpf:"trace_pid"`
+	TracePort        *ebpf.VariableSpec `ebpf:"trace_port"`
+	TraceStates      *ebpf.VariableSpec `ebpf:"trace_states"`
+	WakeBytes        *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	Walk             *ebpf.VariableSpec `ebpf:"walk"`
+	WalkHeads        *ebpf.VariableSpec `ebpf:"walk_heads"`
+	WalkIdle         *ebpf.VariableSpec `ebpf:"walk_idle"`
+	WalkQuiet        *ebpf.VariableSpec `ebpf:"walk_quiet"`
+	WalkStates       *ebpf.VariableSpec `ebpf:"walk_states"`
+	WalkTimewait     *ebpf.VariableSpec `ebpf:"walk_timewait"`
+	WalkWaiting      *ebpf.VariableSpec `ebpf:"walk_waiting"`
+	WatchEstablished *ebpf.VariableSpec `ebpf:"watch_established"`
+	WatchStates      *ebpf.VariableSpec `ebpf:"watch_states"`
+	WriteQueues      *ebpf.VariableSpec `ebpf:"write_queues"`
 }
 
 // limboObjects contains all objects after they have been loaded into the kernel.
@@ -457,36 +482,41 @@ func (m *limboMaps) Close() error {
 //
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboVariables struct {
-	AskedAddress   *ebpf.Variable `ebpf:"asked_address"`
-	Counts         *ebpf.Variable `ebpf:"counts"`
-	Cpus           *ebpf.Variable `ebpf:"cpus"`
-	HolderStates   *ebpf.Variable `ebpf:"holder_states"`
-	KeepEvent      *ebpf.Variable `ebpf:"keep_event"`
-	KeepEventType  *ebpf.Variable `ebpf:"keep_event_type"`
-	KeepHolder     *ebpf.Variable `ebpf:"keep_holder"`
-	KeepSockFlag   *ebpf.Variable `ebpf:"keep_sock_flag"`
-	KeepSynCause   *ebpf.Variable `ebpf:"keep_syn_cause"`
-	NestedAttached *ebpf.Variable `ebpf:"nested_attached"`
-	PromotedCount  *ebpf.Variable `ebpf:"promoted_count"`
-	PromotedFilter *ebpf.Variable `ebpf:"promoted_filter"`
-	TraceAges      *ebpf.Variable `ebpf:"trace_ages"`
-	TraceAll       *ebpf.Variable `ebpf:"trace_all"`
-	TraceFamily    *ebpf.Variable `ebpf:"trace_family"`
-	TraceLocalPort *ebpf.Variable `ebpf:"trace_local_port"`
-	TraceMask      *ebpf.Variable `ebpf:"trace_mask"`
-	TraceNet       *ebpf.Variable `ebpf:"trace_net"`
-	TraceNewStates *ebpf.Variable `ebpf:"trace_new_states"`
-	TraceOldStates *ebpf.Variable `ebpf:"trace_old_states"`
-	TracePeerPort  *ebpf.Variable `ebpf:"trace_peer_port"`
-	TracePid       *ebpf.Variable `ebpf:"trace_pid"`
-	TracePort      *ebpf.Variable `ebpf:"trace_port"`
-	TraceStates    *ebpf.Variable `ebpf:"trace_states"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
-	Walk           *ebpf.Variable `ebpf:"walk"`
-	WalkHeads      *ebpf.Variable `ebpf:"walk_heads"`
-	WalkStates     *ebpf.Variable `ebpf:"walk_states"`
-	WalkTimewait   *ebpf.Variable `ebpf:"walk_timewait"`
-	WatchStates    *ebpf.Variable `ebpf:"watch_states"`
+	AskedAddress     *ebpf.Variable `ebpf:"asked_address"`
+	Counts           *ebpf.Variable `ebpf:"counts"`
+	Cpus             *ebpf.Variable `ebpf:"cpus"`
+	HolderStates     *ebpf.Variable `ebpf:"holder_states"`
+	KeepEvent        *ebpf.Variable `ebpf:"keep_event"`
+	KeepEventType    *ebpf.Variable `ebpf:"keep_event_type"`
+	KeepHolder       *ebpf.Variable `ebpf:"keep_holder"`
+	KeepSockFlag     *ebpf.Variable `ebpf:"keep_sock_flag"`
+	KeepSynCause     *ebpf.Variable `ebpf:"keep_syn_cause"`
+	NestedAttached   *ebpf.Variable `ebpf:"nested_attached"`
+	PromotedCount    *ebpf.Variable `ebpf:"promoted_count"`
+	PromotedFilter   *ebpf.Variable `ebpf:"promoted_filter"`
+	TraceAges        *ebpf.Variable `ebpf:"trace_ages"`
+	TraceAll         *ebpf.Variable `ebpf:"trace_all"`
+	TraceFamily      *ebpf.Variable `ebpf:"trace_family"`
+	TraceLocalPort   *ebpf.Variable `ebpf:"trace_local_port"`
+	TraceMask        *ebpf.Variable `ebpf:"trace_mask"`
+	TraceNet         *ebpf.Variable `ebpf:"trace_net"`
+	TraceNewStates   *ebpf.Variable `ebpf:"trace_new_states"`
+	TraceOldStates   *ebpf.Variable `ebpf:"trace_old_states"`
+	TracePeerPort    *ebpf.Variable `ebpf:"trace_peer_port"`
+	TracePid         *ebpf.Variable `ebpf:"trace_pid"`
+	TracePort        *ebpf.Variable `ebpf:"trace_port"`
+	TraceStates      *ebpf.Variable `ebpf:"trace_states"`
+	WakeBytes        *ebpf.Variable `ebpf:"wake_bytes"`
+	Walk             *ebpf.Variable `ebpf:"walk"`
+	WalkHeads        *ebpf.Variable `ebpf:"walk_heads"`
+	WalkIdle         *ebpf.Variable `ebpf:"walk_idle"`
+	WalkQuiet        *ebpf.Variable `ebpf:"walk_quiet"`
+	WalkStates       *ebpf.Variable `ebpf:"walk_states"`
+	WalkTimewait     *ebpf.Variable `ebpf:"walk_timewait"`
+	WalkWaiting      *ebpf.Variable `ebpf:"walk_waiting"`
+	WatchEstablished *ebpf.Variable `ebpf:"watch_established"`
+	WatchStates      *ebpf.Variable `ebpf:"watch_states"`
+	WriteQueues      *ebpf.Variable `ebpf:"write_queues"`
 }
 
 // limboPrograms contains all programs after they have been loaded into the kernel.

@@ -141,6 +141,8 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),
 		"cpus":         uint32(cpus),
+
+		"watch_established": opts.Established,
 	}
 	if opts.Trace != nil {
 		opts.Trace.knobs(knobs, opts.RingBytes)

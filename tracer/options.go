@@ -11,6 +11,9 @@ import (
 type Options struct {
 	// Watch are the states whose entry is remembered; ignored under Trace.
 	Watch flow.StateSet
+	// Established makes ESTABLISHED sockets that keep retransmitting known by
+	// events, and lets Read track those that are stalled; ignored under Trace.
+	Established bool
 	// RingBytes is the size of the ring buffer, a power of two and at least a
 	// page; 0 means DefaultRingBytes.
 	RingBytes uint32
@@ -82,7 +85,7 @@ func (o *Options) setDefaults(cpus int) {
 		o.RingBytes, o.MaxPromoted = 4096, 1
 	}
 	if o.Trace != nil || o.ReadOnly {
-		o.Watch = 0
+		o.Watch, o.Established = 0, false
 		o.YoungSlots = 1
 	}
 	if o.YoungSlots == 0 {

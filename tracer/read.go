@@ -65,6 +65,7 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		YoungOverrun: c.YoungOverrun,
 		Nested:       c.Nested,
 		Tracked:      tracked,
+		StallUnsaid:  c.StallUnsaid,
 		Hidden:       t.second.hiddenEver,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
@@ -52,7 +54,7 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 		if err := t.decode.values(buf[i*valuesSize:], s); err != nil {
 			return err
 		}
-		if s.Gone || !sameSocket(asked, s.ID) {
+		if s.Gone || !sameSocket(asked, s) {
 			*s = flow.Sock{ID: asked, Gone: true}
 		}
 	}
@@ -60,10 +62,12 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 }
 
 // sameSocket tells whether what was read is the socket that was meant. Without
-// a cookie (minisockets, and 5.10) ports and peer have to do; where nothing is
-// known yet, the caller has just been given the address.
-func sameSocket(asked, read flow.ID) bool {
-	if asked.Cookie != 0 {
+// a cookie (5.10) ports and peer have to do; where nothing is known yet, the
+// caller has just been given the address. A minisocket needs both: its memory is
+// used again at once, and a reading that this comes in between has the cookie of
+// the first life and the rest of the second.
+func sameSocket(asked flow.ID, read *flow.Sock) bool {
+	if asked.Cookie != 0 && (asked.Cookie != read.Cookie || !read.TimeWait) {
 		return asked.Cookie == read.Cookie
 	}
 	if !asked.Peer.IsValid() {
@@ -127,20 +131,56 @@ func (t *Tracer) setWalk(want flow.WalkStates) error {
 		return fmt.Errorf("reading walk: %w", err)
 	}
 	walk.Next = t.walkNext
+	if walk.Next == 0 {
+		if err := t.objs.WriteQueues.Set(limboWriteQueues{}); err != nil {
+			return fmt.Errorf("setting write_queues: %w", err)
+		}
+	}
 	if err := t.objs.Walk.Set(walk); err != nil {
 		return fmt.Errorf("setting walk: %w", err)
 	}
 	if err := t.objs.WalkStates.Set(uint32(want.States)); err != nil {
 		return fmt.Errorf("setting walk_states: %w", err)
 	}
-	var timewait uint32
-	if want.TimeWait {
-		timewait = 1
-	}
-	if err := t.objs.WalkTimewait.Set(timewait); err != nil {
-		return fmt.Errorf("setting walk_timewait: %w", err)
+	return t.setWaiting(want)
+}
+
+func (t *Tracer) setWaiting(want flow.WalkStates) error {
+	for _, v := range []struct {
+		name  string
+		to    *ebpf.Variable
+		value uint32
+	}{
+		{"walk_timewait", t.objs.WalkTimewait, bit(want.TimeWait)},
+		{"walk_waiting", t.objs.WalkWaiting, bit(want.Waiting)},
+		{"walk_quiet", t.objs.WalkQuiet, uint32(t.inJiffies(want.Quiet))},
+		{"walk_idle", t.objs.WalkIdle, uint32(t.inJiffies(want.Idle))},
+	} {
+		if err := v.to.Set(v.value); err != nil {
+			return fmt.Errorf("setting %s: %w", v.name, err)
+		}
 	}
 	return nil
+}
+
+func bit(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// WriteQueues returns what the last walk for Waiting added up, all of it once the
+// walk is done.
+func (t *Tracer) WriteQueues() (flow.WriteQueues, error) {
+	var q limboWriteQueues
+	if err := t.objs.WriteQueues.Get(&q); err != nil {
+		return flow.WriteQueues{}, fmt.Errorf("reading write_queues: %w", err)
+	}
+	return flow.WriteQueues{
+		Sockets: q.Sockets, Unsent: q.Unsent, Unacked: q.Unacked,
+		Quiet: t.decode.jiffies(q.QuietJiffies), Busy: t.decode.jiffies(q.BusyJiffies),
+	}, nil
 }
 
 // Recall returns what the old generation knows of a socket: who connected or

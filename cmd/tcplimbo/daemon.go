@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
@@ -32,6 +34,7 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 	defer func() { err = errors.Join(err, out.close()) }()
 	kernel, err := attach(tracer.Options{
 		Watch:       agent.States(cfg.Threshold),
+		Established: cfg.Threshold[finding.EstablishedStalled] > 0,
 		RingBytes:   uint32(in.Config.RingBytes),
 		MaxPromoted: uint32(in.Config.MaxPromoted),
 		YoungSlots:  uint32(in.Config.YoungSlots),
@@ -58,17 +61,28 @@ func attach(opts tracer.Options) (*tracer.Tracer, error) {
 
 func agentConfig(in *agentInput) agent.Config {
 	cfg := agent.Config{
-		Tick:     in.Config.EffectiveTick(),
-		BootID:   bootID(),
-		ProcRoot: procRoot,
-		BootTime: tracer.BootTime,
-		Now:      time.Now,
-		Ready:    in.Ready,
+		Tick:      in.Config.EffectiveTick(),
+		IdleAudit: in.Config.IdleAudit,
+		BootID:    bootID(),
+		ProcRoot:  procRoot,
+		BootTime:  tracer.BootTime,
+		CPUTime:   cpuTime,
+		Now:       time.Now,
+		Ready:     in.Ready,
 	}
 	for k := range finding.KindCount {
 		cfg.Threshold[k] = in.Config.Threshold(k)
 	}
 	return cfg
+}
+
+// cpuTime is what this process has used of all CPUs.
+func cpuTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		return 0 // cannot be: the clock and the address are right
+	}
+	return time.Duration(ts.Nano())
 }
 
 const procRoot = "/proc"

@@ -17,6 +17,13 @@ const helpWidth = 80
 // flagColumn is where the text behind the flags begins.
 const flagColumn = 30
 
+// legendHeading stands above the words that a command prints, legendColumn is
+// where their meaning begins.
+const (
+	legendHeading = "Columns"
+	legendColumn  = 22
+)
+
 const exitCodes = "Exit codes: 0 fine, 1 runtime failure, 2 usage or configuration, 69 this kernel cannot, 77 missing permission."
 
 func helpCommand(others []*command) *command {
@@ -80,6 +87,12 @@ func (c *command) help() string {
 		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(group))
 		for _, f := range c.visible(group) {
 			entry(&b, f.label(), f.text(), flagColumn)
+		}
+	}
+	if len(c.legend) > 0 {
+		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(legendHeading))
+		for _, l := range c.legend {
+			entry(&b, l.word, l.meaning, legendColumn)
 		}
 	}
 	b.WriteString("\nEXAMPLES\n")

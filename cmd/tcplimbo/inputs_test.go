@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -96,7 +97,7 @@ func TestTraceInput(t *testing.T) {
 			if got.Stdout == nil {
 				t.Error("no output")
 			}
-			got.Stdout = nil
+			got.Stdout, got.Log = nil, zerolog.Logger{}
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
 			}

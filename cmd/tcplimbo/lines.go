@@ -3,7 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"sync/atomic"
+	"errors"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/userspace/sink"
@@ -12,45 +12,28 @@ import (
 // lines writes whole lines to standard output and never blocks for good: where
 // nobody reads, a signal still ends the program.
 type lines struct {
-	ctx     context.Context
-	stream  *sink.Stream
-	written atomic.Int64
+	ctx    context.Context
+	stream *sink.Stream
 }
 
-// lastWords is how long the end waits for a reader that takes nothing.
+// lastWords is how long the end waits for a slow reader: what follows has to be
+// done within two seconds of a signal.
 const lastWords = time.Second
 
-// lineWriter returns a writer that goes on when ctx is done, as long as somebody
-// reads. stop frees what it holds.
+// lineWriter returns a writer that goes on for a moment when ctx is done. stop
+// frees what it holds.
 func lineWriter(ctx context.Context) (w *lines, stop func(), err error) {
 	stream, err := sink.NewStream(1, stdoutName)
 	if err != nil {
 		return nil, nil, err
 	}
 	end, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w = &lines{ctx: end, stream: stream}
-	context.AfterFunc(ctx, func() { w.watch(cancel) })
-	return w, cancel, nil
+	context.AfterFunc(ctx, func() { time.AfterFunc(lastWords, cancel) })
+	return &lines{ctx: end, stream: stream}, cancel, nil
 }
 
-// watch gives up when nothing was written for a while.
-func (l *lines) watch(giveUp context.CancelFunc) {
-	tick := time.NewTicker(lastWords)
-	defer tick.Stop()
-	for before := l.written.Load(); ; {
-		select {
-		case <-l.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now := l.written.Load()
-		if now == before {
-			giveUp()
-			return
-		}
-		before = now
-	}
-}
+// gaveUp reports whether err is that the reader was too slow for the end.
+func (l *lines) gaveUp(err error) bool { return l.ctx.Err() != nil && errors.Is(err, context.Canceled) }
 
 // Write implements io.Writer; p holds whole lines.
 func (l *lines) Write(p []byte) (int, error) {
@@ -58,7 +41,6 @@ func (l *lines) Write(p []byte) (int, error) {
 	for written < len(p) {
 		n, err := l.stream.Write(l.ctx, wholeLines(p[written:], l.stream.Batch()))
 		written += n
-		l.written.Add(int64(n))
 		if err != nil {
 			return written, err
 		}

@@ -54,8 +54,9 @@ func (w *world) listCommand() *command {
 			{name: "port", placeholder: "PORT", usage: "only sockets with this local or peer port"},
 			{name: "all", short: "a", usage: "every TCP socket, not only those in limbo"},
 			{name: "no-header", short: "H", usage: "leave out the table's head"},
-			{name: "wide", short: "w", usage: "show everything, however long the lines get"},
+			{name: "wide", short: "w", usage: "all columns, however long the lines get; a narrow terminal gets fewer, a very narrow one two lines a socket"},
 		},
+		legend: listLegend,
 		examples: []example{
 			{"sudo tcplimbo list", "what is stuck, oldest first"},
 			{"sudo tcplimbo list --state close-wait --older-than 5m", "forgotten connections"},
@@ -64,6 +65,19 @@ func (w *world) listCommand() *command {
 		},
 		run: w.list,
 	}
+}
+
+// listLegend explains the table; a test compares it with the table's heads.
+var listLegend = []legendEntry{
+	{"STATE", "as ss(8) writes it"},
+	{"AGE", "how long it has been in that state; 44s+ is at least 44s: nothing proves more of a socket that is older than this command"},
+	{"LOCAL, PEER", "addresses and ports"},
+	{"PROCESS", "program[pid]/descriptor, and +2 where two more descriptors refer to it; (program[pid]) does not hold the socket but " +
+		"listens where it waits to be accepted; - where no process holds it"},
+	{"RECV-Q, SEND-Q", "bytes to be read; bytes not sent or not acknowledged. Of a listener: the accept queue and its limit"},
+	{"RETR", "retransmission timeouts in a row"},
+	{"ENDS", "when the kernel ends it by itself if nothing changes: never, now, or - where that is not known"},
+	{"WHY", "the reason; `tcplimbo explain WORD` tells its meaning, cause and remedy"},
 }
 
 func (w *world) list(c *cli.Context) error {

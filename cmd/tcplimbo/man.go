@@ -51,7 +51,7 @@ func manual(commands []*command) string {
 	m.section("PRIVILEGES", manPrivileges)
 	m.section("ENVIRONMENT", "Each flag of run can be given as TCPLIMBO_NAME, with underscores for dashes: TCPLIMBO_CLOSE_WAIT=10s. "+
 		"NO_COLOR turns colours off.")
-	m.section("SIGNALS", "SIGINT and SIGTERM end run and trace in order, with exit code 0. SIGUSR1 makes run reopen its log file.")
+	m.section("SIGNALS", "SIGINT and SIGTERM end run and trace in order, with exit code 0. SIGUSR1 makes run reopen its log file. run ignores SIGHUP and says so: the configuration is read at its start only.")
 	m.section("EXIT STATUS", strings.TrimPrefix(exitCodes, "Exit codes: "))
 	m.section("SEE ALSO", "ss(8), tcp(7), capabilities(7)")
 	return m.String()
@@ -78,6 +78,12 @@ func (m *roff) command(c *command) {
 		}
 		for _, f := range c.visible(group) {
 			m.line(".TP\n.B %s\n%s", roffText(f.label()), roffText(f.text()))
+		}
+	}
+	if len(c.legend) > 0 {
+		m.line(".PP\n%s:", legendHeading)
+		for _, l := range c.legend {
+			m.line(".TP\n.B %s\n%s", roffText(l.word), roffText(l.meaning))
 		}
 	}
 	m.line(".PP\nExamples:")

@@ -86,6 +86,7 @@ func (w *world) run(c *cli.Context) error {
 		State:    new(serve.State),
 		Reopen:   reopen,
 	}
+	defer onHangup(in.Log, cfg.ConfigFile)()
 	server, err := startServer(ctx, in)
 	if err != nil {
 		return err

@@ -18,12 +18,16 @@ type command struct {
 	args      string
 	argValues []string
 	flags     []flagSpec
-	examples  []example
-	hidden    bool
+	// legend explains what the command prints, word by word.
+	legend   []legendEntry
+	examples []example
+	hidden   bool
 	// raw hands all arguments to run without looking for flags.
 	raw bool
 	run func(*cli.Context) error
 }
+
+type legendEntry struct{ word, meaning string }
 
 type example struct{ line, does string }
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -17,6 +18,7 @@ import (
 type traceInput struct {
 	Stdout   io.Writer
 	Terminal terminal
+	Log      zerolog.Logger
 	JSON     bool
 
 	// State is the left or the entered state; all three must fit.
@@ -55,6 +57,7 @@ func (w *world) traceCommand() *command {
 			{name: "retransmits-only", group: "Filters", usage: "retransmissions and no transitions"},
 			{name: "no-retransmits", group: "Filters", usage: "transitions and no retransmissions"},
 		},
+		legend: traceLegend,
 		examples: []example{
 			{"sudo tcplimbo trace", "everything"},
 			{"sudo tcplimbo trace --new-state close_wait --local-port 443", "peers that close first"},
@@ -63,6 +66,17 @@ func (w *world) traceCommand() *command {
 		},
 		run: w.trace,
 	}
+}
+
+// traceLegend explains the columns; a test compares it with their heads.
+var traceLegend = []legendEntry{
+	{"SKADDR", "the socket's address in the kernel: the same in all lines of one life"},
+	{"C-PID, C-COMM", "who made the transition, where the kernel was in its context (connect, close); - else"},
+	{"IP", "4 or 6, with -6 only"},
+	{"LADDR, LPORT", "the local end"},
+	{"RADDR, RPORT", "the peer"},
+	{"OLDSTATE, NEWSTATE", "the states; RETRANS(n) is a retransmission, the n-th timeout in a row"},
+	{"MS", "milliseconds in the old state; - where its beginning was not seen"},
 }
 
 func (w *world) trace(c *cli.Context) error {
@@ -78,6 +92,7 @@ func (w *world) trace(c *cli.Context) error {
 		return err
 	}
 	in.Stdout, in.Terminal = c.App.Writer, w.stdoutTerminal
+	in.Log = newLogger(w.stderr, w.stderrTerminal)
 	ctx, stop := untilSignal(c.Context, limit)
 	defer stop()
 	return ended(ctx, w.traceSockets(ctx, in))

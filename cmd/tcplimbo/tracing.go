@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -48,14 +51,17 @@ func traceSockets(ctx context.Context, in *traceInput) (err error) {
 		return err
 	}
 	for ctx.Err() == nil {
-		if err := t.step(time.Now().Add(traceEvery)); err != nil {
+		if err := t.step(time.Now().Add(traceEvery)); err != nil && !out.gaveUp(err) {
 			return err
 		}
 	}
 	if err := kernel.Detach(); err != nil {
 		return fmt.Errorf("detaching programs: %w", err)
 	}
-	return t.step(time.Now())
+	if err := t.step(time.Now()); err != nil && !out.gaveUp(err) {
+		return err
+	}
+	return t.sayLeftOut(in.Log)
 }
 
 func (in *traceInput) tracerOptions() *tracer.Trace {
@@ -85,11 +91,14 @@ type traceWriter struct {
 	buf    []byte
 	failed error
 	lost   uint64
+	// leftOut counts what was not written because writing failed.
+	leftOut uint64
 }
 
 func newTraceWriter(in *traceInput, kernel *tracer.Tracer, opts *tracer.Trace) *traceWriter {
 	conv := transition.New(kernel.Read)
 	conv.KernelAges = opts.Filters()
+	conv.Parts = in.State|in.Old|in.New != 0 || in.PID != 0
 	conv.LocalPort, conv.Port = in.LocalPort, in.Port
 	enc := jsonline.New(jsonline.Options{Host: hostName()})
 	return &traceWriter{
@@ -111,6 +120,10 @@ func (t *traceWriter) begin() error {
 // step waits for events until the deadline and writes what came.
 func (t *traceWriter) step(deadline time.Time) error {
 	err := t.kernel.Wait(deadline, func(e *flow.Event) {
+		if t.failed != nil {
+			t.leftOut++
+			return
+		}
 		t.events = append(t.events, *e)
 		if len(t.events) == traceBatch {
 			t.convert()
@@ -147,10 +160,33 @@ func (t *traceWriter) convert() {
 
 func (t *traceWriter) flush() {
 	if len(t.buf) > 0 && t.failed == nil {
-		_, err := t.out.Write(t.buf)
-		t.failed = writing(err)
+		t.write(t.buf)
+	} else {
+		t.leftOut += uint64(bytes.Count(t.buf, []byte{'\n'}))
 	}
 	t.buf = t.buf[:0]
+}
+
+func (t *traceWriter) write(p []byte) {
+	n, err := t.out.Write(p)
+	t.failed = writing(err)
+	t.leftOut += uint64(bytes.Count(p[n:], []byte{'\n'}))
+}
+
+// sayLeftOut tells what the end did not wait for. Standard output cannot: its
+// reader is what was too slow.
+func (t *traceWriter) sayLeftOut(log zerolog.Logger) error {
+	if t.failed == nil {
+		return nil
+	}
+	stats, err := t.kernel.Stats()
+	if err != nil {
+		return err
+	}
+	t.leftOut += stats.RingFull + stats.Recursion - t.lost
+	log.Warn().Uint64("left_out", t.leftOut).
+		Msg("the reader of standard output is too slow: transitions were left out at the end")
+	return nil
 }
 
 // sayLost writes a record of loss; times spent in a state start anew then.
@@ -163,14 +199,17 @@ func (t *traceWriter) sayLost() error {
 	if n == 0 {
 		return nil
 	}
-	t.lost += n
 	t.conv.Forget()
 	message := fmt.Sprintf("%d transitions or retransmissions were lost", n)
-	if !t.isJSON {
-		_, err := fmt.Fprintf(t.out, "# %s\n", message)
-		return writing(err)
+	line := fmt.Appendf(nil, "# %s\n", message)
+	if t.isJSON {
+		l := finding.Loss{Time: time.Now(), Where: "ring_buffer", Count: n, Message: message}
+		line = t.json.AppendLoss(nil, &l)
 	}
-	l := finding.Loss{Time: time.Now(), Where: "ring_buffer", Count: n, Message: message}
-	_, err = t.out.Write(t.json.AppendLoss(nil, &l))
-	return writing(err)
+	if _, err = t.out.Write(line); err != nil {
+		t.failed = writing(err)
+		return t.failed
+	}
+	t.lost += n
+	return nil
 }

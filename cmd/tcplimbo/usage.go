@@ -57,7 +57,7 @@ func (c *command) valueMissing(name string) error {
 	switch {
 	case len(f.values) > 0:
 		text = dashed(name) + " needs a value: " + strings.Join(f.values, ", ")
-	case f.def != "":
+	case f.def != "" && f.def != "0":
 		text += " such as " + f.def
 	}
 	return usageError("%s", text)

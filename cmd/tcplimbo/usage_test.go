@@ -46,7 +46,7 @@ func TestBadInput(t *testing.T) {
 		{[]string{"run", "--syn-sent", "10"}, 2, `--syn-sent: "10" has no unit (ms, s, m, h)` + threshold},
 		{[]string{"run", "--tick", "0"}, 2, `--tick: "0" is too short; allowed: 10ms to 1m, such as 250ms`},
 		{[]string{"run", "-o", "xml"}, 2, `--output: "xml" is not known; allowed: json, console, none`},
-		{[]string{"run", "--syn-sent=0", "--fin-wait2=0", "--close-wait=0", "--closing=0"}, 2, "--syn-sent, --fin-wait2, --close-wait and --closing are all 0, so nothing would be watched; give at least one of them a duration"},
+		{[]string{"run", "--syn-sent=0", "--fin-wait2=0", "--close-wait=0", "--established=0", "--closing=0"}, 2, "--syn-sent, --fin-wait2, --close-wait, --established and --closing are all 0, so nothing would be watched; give at least one of them a duration"},
 		{[]string{"run", "--config", "/nonexistent/limbo.yaml"}, 2, "--config: reading configuration: open /nonexistent/limbo.yaml: no such file or directory; name a readable YAML file"},
 
 		{[]string{"list", "-o", "xml"}, 2, `--output: "xml" is not known; allowed: table, json`},

@@ -76,6 +76,9 @@ type Stats struct {
 	YoungOverrun uint64 // slots looked at early because their ring came round
 	Nested       uint64 // transitions inside a transition
 	Tracked      uint64 // sockets in the old generation now
+	// StallUnsaid counts retransmitting ESTABLISHED sockets that were left to
+	// the next walk, because events were filling the ring buffer.
+	StallUnsaid uint64
 	// Hidden counts transitions that the kernel did not show while the second
 	// program was not attached. Among them may be entries into CLOSE_WAIT, which
 	// a walk finds; no record is lost with them.

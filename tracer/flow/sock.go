@@ -135,6 +135,14 @@ type Sock struct {
 	// of a listener.
 	AcceptQueue, AcceptLimit uint32
 
+	// Busy is since something has been queued for sending without a break, or
+	// since the peer's window limits it, whichever is later; negative if nothing
+	// is queued.
+	Busy time.Duration
+	// ReceiveMemory is what the data queued for reading takes of ReceiveBuffer,
+	// the kernel's overhead included, in bytes (sk_rmem_alloc, sk_rcvbuf).
+	ReceiveMemory, ReceiveBuffer uint32
+
 	// Limits decide when the kernel gives up.
 	Limits Limits
 
@@ -211,6 +219,12 @@ func (s *Sock) Unacked() uint32 {
 		d--
 	}
 	return d
+}
+
+// FinUnacked reports whether our FIN was sent and not acknowledged: it takes the
+// last sequence number, write_seq counts it.
+func (s *Sock) FinUnacked() bool {
+	return s.finSent() && s.SndNxt == s.WriteSeq && s.SndNxt != s.SndUna
 }
 
 // finSent reports whether our FIN is queued or in flight: write_seq counts it.

@@ -28,6 +28,9 @@ type Kernel interface {
 	Events(fn func(*flow.Event)) error
 	Read(socks []*flow.Sock, track bool) error
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
+	// WalkSome does a part of a walk and reports whether it was the last; Walk
+	// makes it begin anew.
+	WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (done bool, err error)
 	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)
@@ -36,6 +39,8 @@ type Kernel interface {
 	Stats() (flow.Stats, error)
 	// WatchSYN begins or ends looking at packets that this host drops.
 	WatchSYN(on bool) error
+	// WriteQueues is what the last walk added up.
+	WriteQueues() (flow.WriteQueues, error)
 }
 
 // Output takes what the agent says.
@@ -52,12 +57,19 @@ type Meter interface {
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
 	Delay(d time.Duration)
+	// Kernel takes the kernel side's counters, once a tick.
+	Kernel(s flow.Stats)
+	WriteQueues(q flow.WriteQueues)
+	Patrol(cost time.Duration)
 }
 
 // Config is what an Agent needs.
 type Config struct {
 	Threshold [finding.KindCount]time.Duration
 	Tick      time.Duration
+	// IdleAudit is after how long without keepalive an idle connection is
+	// listed; 0: never.
+	IdleAudit time.Duration
 	// BootID makes finding ids unique across hosts and boots.
 	BootID string
 	// ProcRoot is where the proc file system is mounted.
@@ -65,6 +77,9 @@ type Config struct {
 	// BootTime is the clock of events and ages, Now the wall clock.
 	BootTime func() time.Duration
 	Now      func() time.Time
+	// CPUTime is what the process has used of all CPUs. Walks are spaced by
+	// what they cost, and on a busy host they take longer than that.
+	CPUTime func() time.Duration
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
 }
@@ -84,6 +99,8 @@ type Agent struct {
 
 	losses            losses
 	survey            survey
+	patrol            patrol
+	audit             audit
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
 	// has just cost much.
@@ -97,7 +114,14 @@ type Agent struct {
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
+	spoken  int // of pending
+	stuck   []*flow.Sock
 	found   []*flow.Sock
+	// readAt is when the reading began that is put into words, confirmed and
+	// wall when it was done.
+	readAt, confirmed time.Duration
+	wall              time.Time
+
 	record  finding.Finding
 	open    map[string]opened
 	onEvent func(*flow.Event)
@@ -112,6 +136,8 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
 		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
+		patrol: newPatrol(&cfg),
+		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 	}
 	a.detector = detect.New(detect.Config{
 		Threshold: cfg.Threshold,
@@ -178,6 +204,9 @@ func (a *Agent) sleep() time.Duration {
 	if due, ok := a.detector.Next(); ok {
 		wake = min(wake, max(due, now, a.quiet)+wakeStep)
 	}
+	if a.patrol.walking {
+		wake = min(wake, now+slicePause)
+	}
 	return max(0, wake-now)
 }
 
@@ -216,7 +245,10 @@ func (a *Agent) step(now time.Duration) error {
 	if err := a.judge(); err != nil {
 		return err
 	}
-	return a.speak()
+	if err := a.speak(); err != nil {
+		return err
+	}
+	return a.patrolSome()
 }
 
 // age gives the sockets of the young generation a tick to leave their state.
@@ -245,6 +277,7 @@ func (a *Agent) tick(now time.Duration) error {
 	if err != nil {
 		return err
 	}
+	a.meter.Kernel(stats)
 	a.survey.note(stats.Hidden)
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {
@@ -252,6 +285,9 @@ func (a *Agent) tick(now time.Duration) error {
 		}
 	}
 	a.watchDrops(now)
+	if a.patrol.due(now) {
+		a.beginPatrol(now)
+	}
 	if err := a.settle(now); err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func newBed(t *testing.T) *bed {
 	b.k.watch = States(thresholds)
 	b.cfg = Config{
 		Threshold: thresholds, Tick: tick, BootID: "boot", ProcRoot: t.TempDir(),
-		BootTime: boot, Now: b.wall,
+		BootTime: boot, Now: b.wall, CPUTime: boot,
 		Ready: func() error {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -147,9 +147,18 @@ type recorder struct {
 	mu       sync.Mutex
 	findings []finding.Finding
 	losses   []finding.Loss
+	// during runs once, while a finding is written.
+	during func()
 }
 
 func (r *recorder) Finding(f *finding.Finding) {
+	r.mu.Lock()
+	during := r.during
+	r.during = nil
+	r.mu.Unlock()
+	if during != nil {
+		during()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept := *f
@@ -161,6 +170,12 @@ func (r *recorder) Loss(l *finding.Loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.losses = append(r.losses, *l)
+}
+
+func (r *recorder) stop(during func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.during = during
 }
 
 func (r *recorder) take() []finding.Finding {
@@ -189,6 +204,9 @@ type gauges struct {
 	lost     map[string]uint64
 	events   map[string]uint64
 	delays   []time.Duration
+	kernel   flow.Stats
+	patrols  int
+	queues   flow.WriteQueues
 }
 
 func newGauges(t *testing.T) *gauges {
@@ -226,6 +244,12 @@ func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d
 	}
 }
 
+func (g *gauges) Kernel(s flow.Stats) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kernel = s
+}
+
 func (g *gauges) Lost(stage string, n uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -242,6 +266,21 @@ func (g *gauges) Delay(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.delays = append(g.delays, d)
+}
+
+func (g *gauges) Patrol(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.patrols++
+	if d < 0 {
+		g.t.Errorf("a patrol took %v", d)
+	}
+}
+
+func (g *gauges) WriteQueues(q flow.WriteQueues) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.queues = q
 }
 
 // atZero reports that everything that opened was resolved.

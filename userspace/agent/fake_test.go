@@ -35,11 +35,15 @@ type fakeKernel struct {
 	ringMax, oldMax int
 	// deaf: the ring takes nothing. late: it is read later.
 	deaf, late bool
+	// steps is how many a walk has, step the one it is at.
+	steps, step int
 	// pace is what AgePace answers; 0: an hour.
 	pace time.Duration
 	// during runs inside the method of that name, and may take (fake) time.
 	during map[string]func()
-	fail   map[string]error
+	// after runs when Read has read.
+	after func()
+	fail  map[string]error
 	// calls is when each method was called.
 	calls map[string][]time.Duration
 }
@@ -103,6 +107,24 @@ func (k *fakeKernel) exist(s flow.Sock, age time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.socks[s.Addr], k.entered[s.Addr] = s, k.boot()-age
+}
+
+// free takes a socket away, without a word.
+func (k *fakeKernel) free(addr uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.socks, addr)
+}
+
+// afterRead lets f happen, once, after so many readings from now on.
+func (k *fakeKernel) afterRead(n int, f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.after = func() {
+		if n--; n == 0 {
+			f()
+		}
+	}
 }
 
 // enter makes a socket that enters its state now, in the context of task.

@@ -83,7 +83,13 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 		return err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer func() {
+		after := k.after
+		k.mu.Unlock()
+		if after != nil && len(socks) > 0 {
+			after()
+		}
+	}()
 	for _, s := range socks {
 		is, ok := k.socks[s.Addr]
 		if !ok || (s.Cookie != 0 && is.Cookie != s.Cookie) {
@@ -91,7 +97,7 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 			continue
 		}
 		*s = k.reading(is)
-		if _, known := k.old[s.Addr]; track && !known && k.watch.Has(s.State) {
+		if _, known := k.old[s.Addr]; track && !known && (k.watch.Has(s.State) || s.State == flow.StateEstablished) {
 			if k.oldMax > 0 && len(k.old) >= k.oldMax {
 				s.Untracked = true
 				continue
@@ -102,15 +108,24 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 	return nil
 }
 
+// waits is what the kernel's walk lets through of ESTABLISHED sockets.
+func waits(s *flow.Sock) bool {
+	return s.WriteSeq != s.SndUna || s.RcvNxt != s.CopiedSeq || !s.HasSocket
+}
+
 // Walk implements Kernel.
 func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
-	if err := k.call("Walk"); err != nil {
+	return k.walk("Walk", want, fn)
+}
+
+func (k *fakeKernel) walk(name string, want flow.WalkStates, fn func(*flow.Sock)) error {
+	if err := k.call(name); err != nil {
 		return err
 	}
 	k.mu.Lock()
 	var found []flow.Sock
 	for _, s := range k.socks {
-		if want.States.Has(s.State) {
+		if want.States.Has(s.State) && (s.State != flow.StateEstablished || !want.Waiting || waits(&s) || want.Idle > 0) {
 			found = append(found, k.reading(s))
 		}
 	}
@@ -120,6 +135,27 @@ func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
 		found[i] = flow.Sock{}
 	}
 	return nil
+}
+
+// WalkSome implements Kernel: the last of its steps is a whole walk.
+func (k *fakeKernel) WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (bool, error) {
+	if k.step++; k.step < k.steps {
+		return false, k.call("WalkSome")
+	}
+	k.step = 0
+	return true, k.walk("WalkSome", want, fn)
+}
+
+// WriteQueues implements Kernel.
+func (k *fakeKernel) WriteQueues() (q flow.WriteQueues, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.socks {
+		if s.State == flow.StateEstablished && s.WriteSeq != s.SndUna {
+			q.Sockets++
+		}
+	}
+	return q, nil
 }
 
 // Recall implements Kernel.

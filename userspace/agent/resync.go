@@ -45,7 +45,7 @@ var lossNames = [lossStages]string{
 
 var lossWords = [lossStages]string{
 	lossRing:      "events found the ring buffer full",
-	lossOld:       "sockets found the old generation full and are watched by polling",
+	lossOld:       "sockets found the old generation full; none is missed, they are watched by reading them",
 	lossRecursion: "transitions interrupted another one and were not shown by the kernel",
 	lossWalk:      "hash chains were too long to be followed to their end",
 	lossDrop:      "SYNs that this host dropped found no room to be noted, so that their connects may be called no_reply",
@@ -97,10 +97,7 @@ func (a *Agent) loss(stage int, n uint64) *finding.Loss {
 	l := &finding.Loss{
 		Time: a.cfg.Now(), Where: lossNames[stage], Count: n, Message: fmt.Sprintf("%d %s", n, lossWords[stage]),
 	}
-	switch {
-	case stage == lossOld:
-		l.Reread = true // by polling, as it says
-	case stage != lossWalk && stage != lossDrop && !a.losses.reread:
+	if (stage == lossRing || stage == lossRecursion) && !a.losses.reread {
 		l.Reread = true
 		l.Message += "; the state of all sockets was read again"
 	}

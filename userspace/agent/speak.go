@@ -50,12 +50,45 @@ func (a *Agent) speak() error {
 	if err := a.findOwners(verdicts); err != nil {
 		return err
 	}
-	now, wall := a.cfg.BootTime(), a.cfg.Now()
+	a.readAt = -stale
 	for i := range verdicts {
-		if v := &verdicts[i]; !v.Sock.Gone && a.said(v) {
-			a.write(v, now, wall)
+		v := &verdicts[i]
+		if err := a.refresh(); err != nil {
+			return err
+		}
+		if v.Status != finding.Resolved {
+			a.spoken++
+		}
+		if !v.Sock.Gone && a.said(v) {
+			a.write(v, a.confirmed, a.wall)
 		}
 	}
+	return nil
+}
+
+// stale is how old a reading may be when it is put into words. Reading and
+// writing take a few milliseconds; what takes longer was stopped in between
+// (SIGSTOP, a suspended machine), and then everything may have moved on.
+// refreshTries bounds what a machine may cost that is always that slow.
+const (
+	stale        = 200 * time.Millisecond
+	refreshTries = 3
+)
+
+// refresh reads again what is still to be said, unless that was just done.
+func (a *Agent) refresh() error {
+	now := a.cfg.BootTime()
+	if now-a.readAt < stale {
+		return nil
+	}
+	for try := 0; try < refreshTries && now-a.readAt >= stale; try++ {
+		a.readAt = now
+		if err := a.confirm(); err != nil {
+			return err
+		}
+		now = a.cfg.BootTime()
+	}
+	a.confirmed, a.wall = now, a.cfg.Now()
 	return nil
 }
 
@@ -69,7 +102,7 @@ func (a *Agent) said(v *detect.Verdict) bool {
 // findOwners asks once for all that opens or is updated; what resolves keeps
 // the owner that was found last.
 func (a *Agent) findOwners(verdicts []detect.Verdict) error {
-	a.queries, a.pending, a.again = a.queries[:0], a.pending[:0], a.again[:0]
+	a.queries, a.pending, a.again, a.spoken = a.queries[:0], a.pending[:0], a.again[:0], 0
 	for i := range verdicts {
 		v := &verdicts[i]
 		if v.Status == finding.Resolved {
@@ -92,17 +125,19 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if len(a.queries) == 0 {
 		return nil
 	}
-	before := a.cfg.BootTime()
+	cost := a.meterCost()
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
 	if err := a.findListeners(); err != nil {
 		return err
 	}
-	after := a.cfg.BootTime()
-	a.holderCost = believed(after-before, a.holderCost)
-	a.quiet = after + holderShare*a.holderCost
-	return a.confirm()
+	a.holderCost = believed(cost(), a.holderCost)
+	a.quiet = a.cfg.BootTime() + holderShare*a.holderCost
+	for _, v := range a.pending {
+		a.again = append(a.again, &flow.Sock{ID: v.Sock.ID})
+	}
+	return nil
 }
 
 // holderShare bounds what walks over all descriptors take of a core to 1/5: a
@@ -113,16 +148,19 @@ const holderShare = 4
 // confirm reads once more what is about to be written: finding the holders took
 // time, and a socket that moved on meanwhile must not be reported.
 func (a *Agent) confirm() error {
-	for _, v := range a.pending {
-		a.again = append(a.again, &flow.Sock{ID: v.Sock.ID})
-	}
-	if err := a.kernel.Read(a.again, false); err != nil {
+	if err := a.kernel.Read(a.again[a.spoken:], false); err != nil {
 		return fmt.Errorf("reading sockets: %w", err)
 	}
 	now := a.cfg.BootTime()
-	for i, v := range a.pending {
-		s, q := a.again[i], &a.queries[i]
-		if s.Gone || finding.KindOf(s.State) != v.Kind {
+	a.stuck = a.stuck[:0]
+	for i := a.spoken; i < len(a.pending); i++ {
+		v, s, q := a.pending[i], a.again[i], &a.queries[i]
+		if v.Sock.Gone {
+			continue
+		}
+		// Closed by its program meanwhile: reason and holder are others now.
+		closed := s.HasSocket != v.Sock.HasSocket
+		if s.Gone || closed || finding.KindOf(s.State) != v.Kind || stirs(v, s) {
 			a.detector.Withdraw(v, now)
 			v.Sock.Gone = true
 			continue
@@ -142,8 +180,16 @@ func (a *Agent) confirm() error {
 		}
 		*v.Owner = q.Result
 		a.detector.Keep(v)
+		if v.Kind == finding.EstablishedStalled && v.Status == finding.Open {
+			a.stuck = append(a.stuck, &flow.Sock{ID: v.Sock.ID})
+		}
 	}
-	return nil
+	return a.track(a.stuck)
+}
+
+// stirs: the data of an ESTABLISHED socket has moved since it was judged.
+func stirs(v *detect.Verdict, s *flow.Sock) bool {
+	return v.Kind == finding.EstablishedStalled && detect.Moved(v.Reason, &v.Sock, s)
 }
 
 func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {

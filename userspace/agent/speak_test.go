@@ -48,6 +48,28 @@ func TestWithdrawn(t *testing.T) {
 	})
 }
 
+// The program closes its descriptor while the holders are looked for: who held it
+// is not said to hold it.
+func TestWithdrawnBecauseItWasClosed(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.runs(30, 400*time.Second, "/srv/api")
+		holder := task(30)
+		holder.StartBoot = 400 * time.Second
+		b.start()
+		b.k.enter(fakeSock(1, 1, flow.StateFinWait1), holder)
+		b.k.hold(1, holder, 14)
+		b.k.afterRead(1, func() {
+			b.k.change(1, func(s *flow.Sock) { s.HasSocket, s.Dead = false, true })
+		})
+		b.pass(time.Minute)
+		b.k.release()
+		f := b.expect(2*time.Second, "open peer_silent")[0]
+		if p := f.Owner.Process; p.Relation != finding.RelationCloser || p.PID != 30 || p.FD != -1 {
+			t.Errorf("named %+v: %s", p, f.Message)
+		}
+	})
+}
+
 // Another socket has the address by the time the holders are found.
 func TestWithdrawnRecycled(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
@@ -124,7 +146,7 @@ func TestRecordsAreOfTheirMoment(t *testing.T) {
 	})
 }
 
-// What is resolved names who was found last; who held it until it was closed
+// What is resolved names who was found last; who held it last
 // stays known through all updates.
 func TestOwners(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
@@ -143,8 +165,10 @@ func TestOwners(t *testing.T) {
 		for range 3 {
 			b.pass(closeAge)
 			for _, f := range b.out.take() {
-				if p := f.Owner.Process; p.PID != 30 || p.Relation != finding.RelationCloser {
-					t.Errorf("%s names %+v", words(&f), p)
+				// Nobody closed it: its descriptor is in flight.
+				p := f.Owner.Process
+				if p.PID != 30 || p.Relation != finding.RelationLastHolder || !strings.Contains(f.Message, "no process holds a descriptor") {
+					t.Errorf("%s names %+v: %s", words(&f), p, f.Message)
 				}
 			}
 		}

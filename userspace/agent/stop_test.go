@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -65,4 +66,66 @@ func TestStoppedAnywhere(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nothing is said on a reading that is older than a stop. Each socket is stuck
+// when the agent decides, and moves on while the agent is stopped.
+func TestStoppedBeforeTheWord(t *testing.T) {
+	minisocket := fakeSock(1, 1, flow.StateFinWait2)
+	minisocket.TimeWait, minisocket.Dead, minisocket.HasSocket, minisocket.Expires = true, true, false, time.Minute
+	reused := fakeSock(1, 9, flow.StateSynSent)
+	ends := map[string]func(k *fakeKernel){
+		"went on to TIME_WAIT": func(k *fakeKernel) { k.change(1, func(s *flow.Sock) { s.State = flow.StateTimeWait }) },
+		"was freed":            func(k *fakeKernel) { k.free(1) },
+		"gave its address on":  func(k *fakeKernel) { k.free(1); k.exist(reused, 0) },
+		// Its first life was healthy and is over, the next one stands in FIN_WAIT2 for a moment.
+		"gave its address to its like": func(k *fakeKernel) {
+			next := minisocket
+			next.ID = fakeSock(1, 9, flow.StateFinWait2).ID
+			k.free(1)
+			k.exist(next, 0)
+		},
+	}
+	for name, end := range ends {
+		// The reading of the verdict is the first, the one of the word the second.
+		for reading := 1; reading <= 2; reading++ {
+			t.Run(fmt.Sprintf("%s after reading %d", name, reading), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, b *bed) {
+					b.start()
+					b.k.enter(minisocket, flow.Task{})
+					b.pass(closeAge - time.Second)
+					b.k.afterRead(reading, func() {
+						time.Sleep(10 * time.Second)
+						end(b.k)
+					})
+					b.pass(15 * time.Second)
+					for _, f := range b.out.take() {
+						if f.Sock.Cookie == 1 {
+							t.Errorf("said %s: %s", words(&f), f.Message)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// A stop between two words: the rest is read again.
+func TestStoppedBetweenWords(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		for i := range uint64(3) {
+			b.k.enter(fakeSock(1+i, 1+i, flow.StateSynSent), flow.Task{})
+		}
+		b.out.stop(func() {
+			time.Sleep(10 * time.Second)
+			for i := range uint64(3) {
+				b.k.move(1+i, flow.StateEstablished, 0)
+			}
+		})
+		b.pass(20 * time.Second)
+		// The one that was being written was true, and is resolved.
+		b.said("open no_reply", "resolved established")
+		b.atZero()
+	})
 }

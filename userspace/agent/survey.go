@@ -31,6 +31,15 @@ const (
 	doubtful = 250 * time.Millisecond
 )
 
+// meterCost begins to measure what something costs; the result ends that. The
+// process' other threads are counted too, but never more than the time that passed.
+func (a *Agent) meterCost() (cost func() time.Duration) {
+	began, used := a.cfg.BootTime(), a.cfg.CPUTime()
+	return func() time.Duration {
+		return min(a.cfg.BootTime()-began, a.cfg.CPUTime()-used)
+	}
+}
+
 // believed returns what a walk cost, given that it took so long and that the
 // last one cost so much.
 func believed(took, last time.Duration) time.Duration { return min(took, max(doubtful, 4*last)) }
@@ -85,14 +94,15 @@ func (a *Agent) resync(now time.Duration) error {
 	if a.losses.reread && now < a.survey.last+rereadShare*a.survey.cost {
 		return nil
 	}
-	begin := a.cfg.BootTime()
+	cost := a.meterCost()
+	a.patrol.walking = false // the kernel side knows one walk at a time
 	if err := a.walk(now); err != nil {
 		return err
 	}
 	if a.losses.reread || a.survey.waiting {
 		a.detector.Suspect(now)
 	}
-	a.survey.done(now, a.cfg.BootTime()-begin)
+	a.survey.done(now, cost())
 	a.losses.reread = false
 	return nil
 }
@@ -114,7 +124,7 @@ func (a *Agent) walk(now time.Duration) error {
 		return fmt.Errorf("walking connections: %w", err)
 	}
 	a.survey.youngDue = now + settle
-	return a.track()
+	return a.track(a.found)
 }
 
 // settle looks again at the sockets that were passing through, and takes those
@@ -133,7 +143,7 @@ func (a *Agent) settle(now time.Duration) error {
 		}
 	}
 	a.survey.young = a.survey.young[:0]
-	return a.track()
+	return a.track(a.found)
 }
 
 // take tells the detector of a socket that is there.
@@ -144,12 +154,15 @@ func (a *Agent) take(s *flow.Sock) {
 	}
 }
 
-// track has the kernel side send the events of what was found.
-func (a *Agent) track() error {
-	if err := a.kernel.Read(a.found, true); err != nil {
+// track has the kernel side send the events of sockets.
+func (a *Agent) track(socks []*flow.Sock) error {
+	if len(socks) == 0 {
+		return nil
+	}
+	if err := a.kernel.Read(socks, true); err != nil {
 		return fmt.Errorf("tracking sockets: %w", err)
 	}
-	for _, s := range a.found {
+	for _, s := range socks {
 		if !s.Gone && !s.Untracked {
 			a.detector.Tracked(s.ID)
 		}

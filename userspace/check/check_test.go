@@ -55,6 +55,11 @@ func TestFindings(t *testing.T) {
 		found   string
 		exit    int
 	}{
+		{name: "a table for all", change: facts{"proc/sys/net/ipv4/tcp_child_ehash_entries": "0\n"}, line: "connection_table", want: OK, found: "one for all network namespaces"},
+		{
+			name: "tables of their own", change: facts{"proc/sys/net/ipv4/tcp_child_ehash_entries": "4096\n"},
+			line: "connection_table", want: Warn, found: "new network namespaces get their own (tcp_child_ehash_entries 4096)",
+		},
 		{name: "old kernel", release: "5.4.0-1-amd64", line: "kernel", want: Fail, found: "Linux 5.4.0-1-amd64", exit: 69},
 		{name: "odd release", release: "custom", line: "kernel", want: Warn, found: "Linux custom, a release without a version"},
 		{name: "oldest kernel", release: "5.10.1", line: "kernel", want: OK, found: "Linux 5.10.1"},

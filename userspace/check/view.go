@@ -51,6 +51,20 @@ func (h Host) showsGlobalNetSysctls() bool {
 	return err == nil
 }
 
+// connectionTable warns of namespaces that are not walked: since 6.1 one that is
+// made from here gets a table of its own if this is not 0 (net/ipv4/tcp_ipv4.c,
+// tcp_set_hashinfo).
+func (h Host) connectionTable() Result {
+	const name = "connection_table"
+	entries, err := h.read("proc/sys/net/ipv4/tcp_child_ehash_entries")
+	if err != nil || entries == "0" {
+		return ok(name, "one for all network namespaces")
+	}
+	return warn(name, "new network namespaces get their own (tcp_child_ehash_entries "+entries+")",
+		"sockets there that were stuck before the start are not found, and list does not show any there",
+		"sysctl net.ipv4.tcp_child_ehash_entries=0, then make the namespaces anew")
+}
+
 func (h Host) hidepid() Result {
 	const name = "proc_hidepid"
 	value := h.procOption("hidepid")

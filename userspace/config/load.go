@@ -26,7 +26,7 @@ func Load(flags map[string]string, lookupEnv func(string) (string, bool)) (*Run,
 		return nil, err
 	}
 	if len(l.run.Kinds()) == 0 {
-		return nil, errors.New("--syn-sent, --fin-wait2, --close-wait and --closing are all 0, so nothing would be watched; " +
+		return nil, errors.New("--syn-sent, --fin-wait2, --close-wait, --established and --closing are all 0, so nothing would be watched; " +
 			"give at least one of them a duration")
 	}
 	return l.run, nil

@@ -111,12 +111,12 @@ func TestPrecedence(t *testing.T) {
 // its default and sees that it arrives.
 func TestEverySource(t *testing.T) {
 	values := map[string]string{
-		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "closing": "1h", "output": "none",
+		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "none",
 		"log-file": "/var/log/limbo.json", "log-file-max-size": "64k", "metrics-addr": "", "tick": "10ms",
 		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128",
 	}
 	want := Run{
-		SynSent: time.Second, FinWait2: 2 * time.Second, Closing: time.Hour, Output: OutputNone,
+		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputNone,
 		LogFile: "/var/log/limbo.json", LogFileMaxSize: 64 << 10, Tick: 10 * time.Millisecond, ReadyFile: "/run/ready",
 		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128,
 	}
@@ -211,7 +211,7 @@ func TestErrorsNameTheEnvironmentVariable(t *testing.T) {
 }
 
 func TestAllKindsOff(t *testing.T) {
-	off := map[string]string{"syn-sent": "0", "fin-wait2": "0s", "close-wait": "0", "closing": "0ms"}
+	off := map[string]string{"syn-sent": "0", "fin-wait2": "0s", "close-wait": "0", "established": "0", "closing": "0ms"}
 	_, err := load(t, "", nil, off)
 	if err == nil || !strings.Contains(err.Error(), "are all 0") {
 		t.Errorf("got %v, want an error about all kinds being off", err)
@@ -235,7 +235,7 @@ func TestEffectiveTick(t *testing.T) {
 		{"2s", "3s", 1500 * time.Millisecond},
 		{"250ms", "100ms", 50 * time.Millisecond},
 		{"250ms", "1ms", 10 * time.Millisecond},
-		{"20s", "0", 15 * time.Second}, // the next smallest is 30s
+		{"20s", "0", 7500 * time.Millisecond}, // the next smallest is 15s
 	}
 	for _, tt := range tests {
 		run, err := load(t, "", nil, map[string]string{"tick": tt.tick, "syn-sent": tt.synSent})
@@ -256,8 +256,11 @@ func TestThreshold(t *testing.T) {
 	if got := run.Threshold(finding.CloseWaitSilent); got != 5*time.Second {
 		t.Errorf("close-wait threshold %v", got)
 	}
-	if got := run.Threshold(finding.EstablishedStalled); got != 0 {
-		t.Errorf("a kind that cannot be configured has the threshold %v", got)
+	if got := run.Threshold(finding.EstablishedStalled); got != 15*time.Second {
+		t.Errorf("established threshold %v", got)
+	}
+	if got := run.Threshold(finding.KindNone); got != 0 {
+		t.Errorf("what is no kind has the threshold %v", got)
 	}
 }
 
@@ -265,7 +268,7 @@ func TestThreshold(t *testing.T) {
 // contract wants them unknown, not without effect.
 func TestLaterFlagsAreUnknown(t *testing.T) {
 	for _, name := range []string{
-		"established", "otlp-endpoint", "pprof", "capture-dir", "group-above", "idle-audit", "pin-path", "source", "stacks",
+		"otlp-endpoint", "pprof", "capture-dir", "group-above", "pin-path", "source", "stacks",
 	} {
 		if (&loader{settings: Settings()}).find(name) != nil {
 			t.Errorf("--%s is known", name)

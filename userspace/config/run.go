@@ -33,7 +33,11 @@ const (
 // Run is the configuration of the daemon.
 type Run struct {
 	// The thresholds; 0 turns the kind off.
-	SynSent, FinWait2, CloseWait, Closing time.Duration
+	SynSent, FinWait2, CloseWait, Established, Closing time.Duration
+
+	// IdleAudit is after how long without keepalive an idle connection is
+	// listed, 0 for never.
+	IdleAudit time.Duration
 
 	Output Output
 	// LogFile is the file that gets a copy of the JSON lines, "" for none.
@@ -98,9 +102,10 @@ func (r *Run) Kinds() []finding.Kind {
 
 func (r *Run) thresholds() [finding.KindCount]time.Duration {
 	return [finding.KindCount]time.Duration{
-		finding.SynSentStalled:   r.SynSent,
-		finding.FinWait2Dangling: r.FinWait2,
-		finding.CloseWaitSilent:  r.CloseWait,
-		finding.ClosingStalled:   r.Closing,
+		finding.SynSentStalled:     r.SynSent,
+		finding.FinWait2Dangling:   r.FinWait2,
+		finding.CloseWaitSilent:    r.CloseWait,
+		finding.EstablishedStalled: r.Established,
+		finding.ClosingStalled:     r.Closing,
 	}
 }

@@ -71,9 +71,19 @@ func thresholdSettings() []Setting {
 			set:   func(r *Run, v string) error { return setDuration(&r.CloseWait, v, thresholdRange) },
 		},
 		{
+			Name: "established", Placeholder: "DURATION", Default: "15s", Group: groupThresholds,
+			Usage: "flag an ESTABLISHED socket whose data has not moved for this long",
+			set:   func(r *Run, v string) error { return setDuration(&r.Established, v, thresholdRange) },
+		},
+		{
 			Name: "closing", Placeholder: "DURATION", Default: "60s", Group: groupThresholds,
 			Usage: "flag a socket this long in FIN_WAIT1, CLOSING or LAST_ACK: the close is not acknowledged",
 			set:   func(r *Run, v string) error { return setDuration(&r.Closing, v, thresholdRange) },
+		},
+		{
+			Name: "idle-audit", Placeholder: "DURATION", Default: "0", Group: groupThresholds,
+			Usage: "list ESTABLISHED sockets without keepalive that are idle longer than this, as tcplimbo.socket",
+			set:   func(r *Run, v string) error { return setDuration(&r.IdleAudit, v, thresholdRange) },
 		},
 	}
 }

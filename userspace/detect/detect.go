@@ -125,7 +125,7 @@ func (d *Detector) Event(e *flow.Event) {
 			return // about the socket that had the address before
 		}
 		// The address serves another socket; the end of the first was lost.
-		d.end(ent, finding.OutcomeUnknown, e.Time)
+		d.end(ent, goneOutcome(ent, e.Time), e.Time)
 		ent = nil
 	}
 	switch e.Kind {
@@ -133,12 +133,10 @@ func (d *Detector) Event(e *flow.Event) {
 		d.promoted(ent, e)
 	case flow.EventTransition:
 		d.transition(ent, e)
-	case flow.EventRetransmit, flow.EventNone, flow.EventKindCount:
+	case flow.EventRetransmit:
+		d.retransmits(ent, e)
+	case flow.EventNone, flow.EventKindCount:
 	}
-}
-
-func sameLife(a, b flow.ID) bool {
-	return a.Cookie == 0 || b.Cookie == 0 || a.Cookie == b.Cookie
 }
 
 // watched reports whether a socket in this state is, or leads to, a finding.
@@ -245,7 +243,7 @@ func (d *Detector) move(ent *entry, state flow.State, since time.Duration, outco
 	d.count(ent, -1)
 	ent.kind, ent.state, ent.sock.State = finding.KindOf(state), state, state
 	d.count(ent, 1)
-	ent.since, ent.exact = since, true
+	ent.since, ent.exact, ent.due = since, true, 0
 	d.plan(ent, now)
 }
 

@@ -39,6 +39,10 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 		d.elsewhere(ent, s, now)
 		return
 	}
+	if ent.kind == finding.EstablishedStalled {
+		d.judgeStall(ent, s, now)
+		return
+	}
 	ent.missed = false
 	d.learn(ent, s, now)
 	threshold := d.cfg.Threshold[ent.kind]
@@ -47,10 +51,11 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 		return
 	}
 	if wait := d.notYet(ent, s, now, threshold); wait > 0 {
-		d.schedule(ent, now+wait)
+		ent.due = now + wait
+		d.schedule(ent, ent.due)
 		return
 	}
-	reason := Reason(ent.kind, s, now-ent.since, threshold)
+	reason := ent.steady(Reason(ent.kind, s, now-ent.since, threshold), s, threshold)
 	if reason == finding.NoReply && ent.flag != nil && ent.listener != nil {
 		reason = finding.ListenerOverflow
 	}
@@ -126,7 +131,7 @@ func (d *Detector) open(ent *entry, reason finding.Reason, now, threshold time.D
 	}
 	d.flagged++
 	v := d.verdict(ent, finding.Open, now)
-	v.Due = max(ent.since+threshold, 0)
+	v.Due = max(ent.since+threshold, ent.due)
 }
 
 // elsewhere handles a socket that is not where it was. Its event is waited for
@@ -170,7 +175,7 @@ func (d *Detector) Found(s *flow.Sock, opener flow.Task, since, now time.Duratio
 	}
 	ent := d.entries[s.Addr]
 	if ent != nil && !sameLife(ent.sock.ID, s.ID) {
-		d.end(ent, finding.OutcomeUnknown, now)
+		d.end(ent, goneOutcome(ent, now), now)
 		ent = nil
 	}
 	if ent != nil {

@@ -108,6 +108,30 @@ func TestMinisocketEnds(t *testing.T) {
 	}
 }
 
+// The slab gives its memory on before anybody looks again: how it ended is known
+// all the same.
+func TestMinisocketsMemoryIsUsedAgain(t *testing.T) {
+	for after, want := range map[time.Duration]string{20 * second: "resolved timed_out", 5 * second: "resolved reset"} {
+		for _, found := range []bool{false, true} {
+			l := newLab(t, testThreshold)
+			s := minisocket(0x100, 7, 20*second)
+			l.put(s)
+			l.promoted(s, born, func(e *flow.Event) { e.TimeWait, e.Orphan = true, true })
+			l.at(born+30*second, "open orphaned")
+			l.now += after
+			next := minisocket(0x100, 8, 60*second)
+			l.put(next)
+			if found {
+				l.found(next.Addr, 0)
+			} else {
+				l.promoted(next, l.now, func(e *flow.Event) { e.TimeWait, e.Orphan = true, true })
+			}
+			l.at(l.now, want)
+			l.watched(1, 0)
+		}
+	}
+}
+
 // The peer finished after all: what stays is TIME_WAIT, which is healthy.
 func TestMinisocketThatFinishes(t *testing.T) {
 	l := newLab(t, testThreshold)

@@ -28,6 +28,12 @@ type entry struct {
 	// one before it was.
 	undropped bool
 
+	// due is when it was to be looked at again, because at its threshold it did
+	// not hold its condition yet; 0 if it did.
+	due time.Duration
+	// mark is meant in ESTABLISHED.
+	mark mark
+
 	deadline time.Duration
 	index    int // in the queue
 
@@ -46,6 +52,9 @@ type flag struct {
 	listener *finding.Listener
 	// ends is when the kernel will drop a minisocket, 0 if it was not read yet.
 	ends time.Duration
+	// patience is how long a socket that was still sending must have sent
+	// nothing before that is over; 0 if it never was.
+	patience time.Duration
 	// cookie is under which it is in halfClosed, 0 if it is not.
 	cookie uint64
 }

@@ -63,6 +63,22 @@ func stillSending(s *flow.Sock, age, threshold time.Duration) bool {
 	return s.Retransmits == 0 && s.LastSend >= 0 && s.LastSend+sendMargin < min(age, max(threshold, sendMargin))
 }
 
+// steady keeps a finding from changing its mind with each pause of a program that
+// sends now and then: that it stopped is believed when it sent nothing for twice
+// the threshold, and for twice as long as that each time it was wrong.
+func (ent *entry) steady(reason finding.Reason, s *flow.Sock, threshold time.Duration) finding.Reason {
+	if ent.flag == nil || ent.reason != finding.StillSending || reason == finding.StillSending {
+		return reason
+	}
+	patience := max(ent.patience, 2*threshold)
+	// Retransmissions stamp the socket too, and prove neither.
+	if s.Retransmits > 0 || (s.LastSend >= 0 && s.LastSend < patience) {
+		return finding.StillSending
+	}
+	ent.patience = 2 * patience
+	return reason
+}
+
 // AgeBound returns how long a socket that was not seen entering its state has
 // been in it at least. It never claims more than the socket proves.
 func AgeBound(s *flow.Sock) time.Duration {

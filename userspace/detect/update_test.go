@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -59,6 +60,60 @@ func TestUpdateWhenTheReasonChanges(t *testing.T) {
 	l.moved(s.Addr, flow.StateLastAck)
 	if v := l.at(l.now, "resolved closed")[0]; v.Reason != finding.StillSending {
 		t.Errorf("resolved as %v, want the last reason", v.Reason)
+	}
+}
+
+// A program that sends now and then is not told to have stopped in each pause.
+func TestSendingNowAndThenDoesNotFlap(t *testing.T) {
+	l := newLab(t, testThreshold)
+	s := socket(0x100, 7, flow.StateCloseWait)
+	l.put(s)
+	l.promoted(s, born)
+	l.at(born+30*second, "open eof_ignored")
+	var said []string
+	var at []time.Duration
+	look := func(lastSend time.Duration) {
+		l.change(s.Addr, func(s *flow.Sock) { s.LastSend = lastSend })
+		l.now += second
+		l.look()
+		for _, v := range l.verdicts() {
+			if v.Reason != finding.EOFIgnored || v.was != finding.EOFIgnored {
+				said, at = append(said, words(&v)), append(at, l.now)
+			}
+		}
+	}
+	// Every 70 s, for a day: longer than the threshold, and than twice that.
+	const day = 24 * time.Hour
+	for sent := l.now; l.now < born+day; {
+		if l.now-sent >= 70*second {
+			sent = l.now
+		}
+		look(l.now - sent)
+	}
+	changes := 0
+	for i := 1; i < len(said); i++ {
+		if said[i] != said[i-1] {
+			changes++
+		}
+	}
+	if changes > 2 || said[len(said)-1] != "update still_sending" {
+		t.Errorf("%d changes of mind in a day: %q at %v", changes, said, at)
+	}
+	// It stops for good. A retransmission proves nothing; silence does.
+	l.change(s.Addr, func(s *flow.Sock) { s.Retransmits = 3 })
+	said = nil
+	for quiet := second; quiet < 100*second; quiet += second {
+		look(quiet)
+	}
+	if slices.Contains(said, "update eof_ignored") {
+		t.Errorf("%q while it retransmits", said)
+	}
+	l.change(s.Addr, func(s *flow.Sock) { s.Retransmits = 0 })
+	for quiet := 100 * second; quiet < 300*second; quiet += second {
+		look(quiet)
+	}
+	if !slices.Contains(said, "update eof_ignored") {
+		t.Errorf("silent for five minutes, said %q", said)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // connecting says why a SYN is not answered.
 func connecting(f *finding.Finding) string {
-	return fmt.Sprintf("%s connects to %s%s (%s)", Who(&f.Owner), address(f.Sock.Peer), unanswered(f), syns(f.Sock.Retransmits))
+	return fmt.Sprintf("%s connects to %s%s (%s)", holder(f), address(f.Sock.Peer), unanswered(f), syns(f.Sock.Retransmits))
 }
 
 func unanswered(f *finding.Finding) string {

@@ -22,6 +22,8 @@ var stateWords = map[flow.State]string{
 	flow.StateCloseWait: "CLOSE_WAIT",
 	flow.StateLastAck:   "LAST_ACK",
 	flow.StateClosing:   "CLOSING",
+
+	flow.StateEstablished: "ESTABLISHED without progress",
 }
 
 // Message builds the sentence of a finding out of its facts.
@@ -33,7 +35,7 @@ func Message(f *finding.Finding) string {
 	if !f.SinceExact {
 		age = "at least " + age
 	}
-	s := fmt.Sprintf("%s for %s: %s", stateWords[f.Sock.State], age, cause(f))
+	s := fmt.Sprintf("%s for %s: %s", stateWords[f.Sock.State], age, cause(f)) + unseenHolder(f)
 	if end := ending(f); end != "" {
 		s += "; " + end
 	}
@@ -41,14 +43,17 @@ func Message(f *finding.Finding) string {
 }
 
 func cause(f *finding.Finding) string {
-	who, peer := Who(&f.Owner), address(f.Sock.Peer)
+	if f.Kind == finding.EstablishedStalled {
+		return stalled(f)
+	}
+	who, peer := holder(f), address(f.Sock.Peer)
 	switch f.Reason {
 	case finding.NoReply, finding.DroppedLocally, finding.Unreachable, finding.ListenerOverflow:
 		return connecting(f)
 	case finding.HalfClosed:
 		return fmt.Sprintf("%s has finished sending to %s, which has not finished in turn", who, peer)
 	case finding.Orphaned:
-		return fmt.Sprintf("%s has not finished its side of a connection that %s", peer, closedBy(&f.Owner))
+		return fmt.Sprintf("%s has not finished its side of a connection that %s", peer, closedBy(f))
 	case finding.EOFIgnored:
 		return fmt.Sprintf("%s has nothing left to read from %s, which closed, and has not closed", who, peer)
 	case finding.EOFUnread:
@@ -58,11 +63,11 @@ func cause(f *finding.Finding) string {
 	case finding.Unaccepted:
 		return fmt.Sprintf("%s closed a connection to %s that was never accepted%s", peer, address(f.Sock.Local), listener(&f.Owner))
 	case finding.PeerSilent:
-		return fmt.Sprintf("%s does not acknowledge the end of a connection that %s (%s unacknowledged, %s)",
-			peer, closedBy(&f.Owner), bytesOf(f.Sock.Unacked()), retransmits(f.Sock.Retransmits))
+		return fmt.Sprintf("%s does not acknowledge the end of a connection that %s (%s, %s)",
+			peer, closedBy(f), outstanding(&f.Sock), retransmits(f.Sock.Retransmits))
 	case finding.ZeroWindow:
 		return fmt.Sprintf("%s takes no more data (window 0) of a connection that %s; %s wait",
-			peer, closedBy(&f.Owner), bytesOf(f.Sock.Unsent()))
+			peer, closedBy(f), bytesOf(f.Sock.Unsent()))
 	}
 	return fmt.Sprintf("%s with %s", who, peer)
 }
@@ -103,14 +108,67 @@ func Name(p *finding.Process) string {
 
 func address(a netip.AddrPort) string { return string(readable.AppendAddrPort(nil, a)) }
 
-func closedBy(o *finding.Owner) string {
-	switch o.Process.Relation {
-	case finding.RelationNone:
+// unseen reports whether the socket is open and no process was found that holds
+// it: nobody closed it, and whoever had it last does not have it now.
+func unseen(f *finding.Finding) bool {
+	return f.Live && f.Sock.HasSocket && f.Owner.Process.Relation != finding.RelationHolder
+}
+
+// holder names who is to act on the socket.
+func holder(f *finding.Finding) string {
+	if unseen(f) {
+		return "an unseen holder"
+	}
+	return Who(&f.Owner)
+}
+
+// unseenHolder says what is known of the holder that was not found.
+func unseenHolder(f *finding.Finding) string {
+	if !unseen(f) {
+		return ""
+	}
+	s := "; no process holds a descriptor of it (in flight, in an io_uring, the kernel's own, or in another pid namespace)"
+	if f.Owner.Process.Relation == finding.RelationLastHolder {
+		s += ", " + Who(&f.Owner) + " had it last"
+	}
+	return s
+}
+
+// closedBy says who ended this side. shutdown(2) ends it too, and leaves the
+// socket with its holder.
+func closedBy(f *finding.Finding) string {
+	o := &f.Owner
+	switch relation := o.Process.Relation; {
+	case relation == finding.RelationHolder:
+		return Who(o) + " shut down and still holds"
+	case unseen(f) && relation == finding.RelationCloser:
+		return Who(o) + " shut down"
+	case unseen(f):
+		return "an unseen holder shut down"
+	case relation == finding.RelationNone:
 		return "its process closed"
-	case finding.RelationConnector:
+	case relation == finding.RelationConnector:
 		return Who(o) + " opened and nobody holds any more"
 	}
 	return Who(o) + " closed"
+}
+
+// outstanding says what the peer has not acknowledged. A lone FIN is no byte.
+func outstanding(s *flow.Sock) string {
+	bytes, fin := s.Unacked(), s.FinUnacked()
+	switch {
+	case bytes > 0 && fin:
+		return bytesOf(bytes) + " and the FIN unacknowledged"
+	case bytes > 0:
+		return bytesOf(bytes) + " unacknowledged"
+	case fin:
+		return "the FIN unacknowledged"
+	case s.Unsent() > 0:
+		return bytesOf(s.Unsent()) + " and the FIN unsent"
+	case s.WriteSeq != s.SndNxt:
+		return "the FIN unsent"
+	}
+	return "nothing outstanding"
 }
 
 func listener(o *finding.Owner) string {
@@ -120,12 +178,17 @@ func listener(o *finding.Owner) string {
 	return fmt.Sprintf(" by %s", Who(o))
 }
 
+// anyMoment is what is not worth a number: the reader needs longer to read it.
+const anyMoment = 100 * time.Millisecond
+
 func ending(f *finding.Finding) string {
 	switch {
 	case !f.GivesUp.Known:
 		return ""
 	case f.GivesUp.Never:
 		return "the kernel will never end it"
+	case f.GivesUp.In < anyMoment:
+		return "the kernel ends it any moment"
 	}
 	return "the kernel ends it in " + readable.Age(f.GivesUp.In)
 }
@@ -145,7 +208,10 @@ func unread(n uint32) string {
 }
 
 func retransmits(n uint8) string {
-	if n == 1 {
+	switch n {
+	case 0:
+		return "not retransmitted"
+	case 1:
 		return "1 retransmission"
 	}
 	return fmt.Sprintf("%d retransmissions", n)
@@ -178,7 +244,7 @@ func resolved(f *finding.Finding) string {
 	if f.Outcome == finding.OutcomeClosed {
 		switch f.Sock.State {
 		case flow.StateCloseWait:
-			words = "the program closed it"
+			words = "the program closed it or shut it down"
 		case flow.StateFinWait2:
 			words = "the peer finished"
 		}

@@ -152,11 +152,12 @@ type Relation uint8
 
 // The relations of a process to a socket.
 const (
-	RelationNone      Relation = iota
-	RelationHolder             // has a descriptor of it now
-	RelationCloser             // had it last: closed or shut it down
-	RelationConnector          // called connect; nobody holds it now
-	RelationListener           // listens where the unaccepted connection waits
+	RelationNone       Relation = iota
+	RelationHolder              // has a descriptor of it now
+	RelationCloser              // had it last: closed or shut it down
+	RelationConnector           // called connect; nobody holds it now
+	RelationListener            // listens where the unaccepted connection waits
+	RelationLastHolder          // had it last; the socket is open, but no process that is seen holds it
 	RelationCount
 )
 
@@ -166,6 +167,8 @@ var relationNames = [RelationCount]string{
 	RelationCloser:    "closer",
 	RelationConnector: "connector",
 	RelationListener:  "listener",
+
+	RelationLastHolder: "last_holder",
 }
 
 func (r Relation) String() string { return relationNames[r] }
@@ -181,6 +184,10 @@ type Process struct {
 	FD int
 }
 
+// Named reports whether anything is known of the process. Its pid need not be:
+// one that was reused is left out, for it would name another process.
+func (p *Process) Named() bool { return p.Known() || p.Relation != RelationNone }
+
 // Owner is who has to do with a socket.
 type Owner struct {
 	// Process is the one that is named: of several holders the one with the
@@ -190,6 +197,8 @@ type Owner struct {
 	Holders []flow.Holder
 	// Total counts all holders, also those left out.
 	Total int
+	// AcceptQueue and AcceptLimit are those of a listener.
+	AcceptQueue, AcceptLimit uint32
 }
 
 // MaxHolders is how many holders a record lists.
@@ -266,7 +275,8 @@ type Loss struct {
 	// "recursion", "young_generation" …
 	Where string
 	Count uint64
-	// Reread is false where the state could not be read again yet.
+	// Reread is true where the state of all sockets was read again since;
+	// where that is not what follows, the message says what does.
 	Reread  bool
 	Message string
 }

@@ -22,8 +22,11 @@ type fakeKernel struct {
 	held       []flow.Held
 	walkErr    error
 	holdersErr error
-	causesErr  error
-	want       flow.WalkStates
+	readErr    error
+	// after changes what the second reading shows.
+	after     func(*flow.Sock)
+	want      flow.WalkStates
+	causesErr error
 
 	// silent are sockets whose next hop does not answer, addresses those of the
 	// namespace that a socket is in.
@@ -52,6 +55,21 @@ func (k *fakeKernel) Causes(socks []*flow.Sock) error {
 
 func (k *fakeKernel) HasAddress(sock flow.Key, addr netip.Addr) (bool, error) {
 	return slices.Contains(k.addresses[sock], addr), nil
+}
+
+// Read shows what after says, else what Walk showed.
+func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
+	if track {
+		panic("list tracks nothing")
+	}
+	for _, s := range socks {
+		i := slices.IndexFunc(k.socks, func(is flow.Sock) bool { return is.Key == s.Key })
+		*s = k.socks[i]
+		if k.after != nil {
+			k.after(s)
+		}
+	}
+	return k.readErr
 }
 
 func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {

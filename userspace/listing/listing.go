@@ -22,6 +22,7 @@ type Kernel interface {
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
 	// Causes fills in why connects are not answered.
 	Causes(socks []*flow.Sock) error
+	Read(socks []*flow.Sock, track bool) error
 }
 
 // Filter selects sockets; zero values select all in limbo.
@@ -36,11 +37,12 @@ type Filter struct {
 	Port      uint16
 }
 
-// limboStates are those that are never meant to last.
+// limboStates are those that are never meant to last; ESTABLISHED is, unless its
+// data does not move.
 const limboStates = 1<<flow.StateSynSent | 1<<flow.StateFinWait1 | 1<<flow.StateFinWait2 |
-	1<<flow.StateCloseWait | 1<<flow.StateLastAck | 1<<flow.StateClosing
+	1<<flow.StateCloseWait | 1<<flow.StateLastAck | 1<<flow.StateClosing | 1<<flow.StateEstablished
 
-const allStates = limboStates | 1<<flow.StateEstablished | 1<<flow.StateSynRecv | 1<<flow.StateListen |
+const allStates = limboStates | 1<<flow.StateSynRecv | 1<<flow.StateListen |
 	1<<flow.StateTimeWait
 
 func (f *Filter) states() flow.StateSet {
@@ -59,6 +61,9 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 	states := filter.states()
 	var rows []finding.Finding
 	want := flow.WalkStates{States: states, TimeWait: states.Has(flow.StateTimeWait)}
+	if !filter.healthy() {
+		want.Waiting, want.Quiet = true, passing
+	}
 	err := kernel.Walk(want, func(s *flow.Sock) {
 		if states.Has(s.State) && filter.fits(s) && !filter.passes(s) {
 			rows = append(rows, row(s, now))
@@ -68,6 +73,9 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 		return nil, fmt.Errorf("walking connections: %w", err)
 	}
 	if err := addCauses(kernel, rows); err != nil {
+		return nil, err
+	}
+	if rows, err = judgeEstablished(kernel, rows, &filter, now); err != nil {
 		return nil, err
 	}
 	if err := addOwners(kernel, rows, procRoot); err != nil {
@@ -113,7 +121,7 @@ const passing = 250 * time.Millisecond
 // passes tells what is only passing. Nothing proves how long a peer has closed
 // its window to what is left to send, but that is not passing.
 func (f *Filter) passes(s *flow.Sock) bool {
-	if f.All || f.States != 0 || f.OlderThan != 0 {
+	if f.All || f.States != 0 || f.OlderThan != 0 || s.State == flow.StateEstablished {
 		return false
 	}
 	blocked := finding.KindOf(s.State) == finding.ClosingStalled && s.SendWindow == 0 && s.Unsent() > 0
@@ -145,7 +153,7 @@ func streaming(s *flow.Sock) bool {
 func (f *Filter) fits(s *flow.Sock) bool {
 	return (f.NetNS == 0 || s.NetNS == f.NetNS) &&
 		(f.Port == 0 || s.Local.Port() == f.Port || s.Peer.Port() == f.Port) &&
-		detect.AgeBound(s) >= f.OlderThan
+		(s.State == flow.StateEstablished || detect.AgeBound(s) >= f.OlderThan)
 }
 
 func (f *Filter) holds(row *finding.Finding) bool {

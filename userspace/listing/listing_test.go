@@ -194,6 +194,12 @@ func TestKernelFails(t *testing.T) {
 	if _, err := Collect(k, Filter{}, t.TempDir(), now); !errors.Is(err, broken) || !strings.Contains(err.Error(), "walking") {
 		t.Errorf("error %v", err)
 	}
+	k = new(fakeKernel)
+	k.readErr = broken
+	k.sock(flow.StateEstablished, 1001, time.Minute, 10).RcvNxt = 1
+	if _, err := Collect(k, Filter{}, t.TempDir(), now); !errors.Is(err, broken) || !strings.Contains(err.Error(), "reading") {
+		t.Errorf("error %v", err)
+	}
 	k = host()
 	k.holdersErr = broken
 	for _, states := range []flow.StateSet{0, flow.StateListen.Bit()} {

@@ -118,6 +118,7 @@ func (r *Resolver) answer(q *Query) {
 		q.Result = r.holding(holders)
 	case q.Unaccepted && listener != nil:
 		q.Result = r.one(listener.Task, finding.RelationListener)
+		q.Result.AcceptQueue, q.Result.AcceptLimit = listener.AcceptQueue, listener.AcceptLimit
 	default:
 		q.Result = r.past(q)
 	}
@@ -169,7 +170,7 @@ func (r *Resolver) one(task flow.Task, relation finding.Relation) finding.Owner 
 // past names who had the socket, now that nobody has.
 func (r *Resolver) past(q *Query) finding.Owner {
 	if q.Last != nil && held(&q.Last.Process) {
-		return r.closer(q.Last)
+		return r.closer(q.Last, q.Sock.HasSocket)
 	}
 	if !q.Opener.Known() {
 		return nobody()
@@ -184,15 +185,26 @@ func (r *Resolver) past(q *Query) finding.Owner {
 // held tells a process that a walk found from one that the kernel captured:
 // only of the first it is known when it started.
 func held(p *finding.Process) bool {
-	return p.Relation == finding.RelationHolder || (p.Relation == finding.RelationCloser && p.StartBoot != 0)
+	switch p.Relation {
+	case finding.RelationHolder, finding.RelationLastHolder:
+		return true
+	case finding.RelationCloser:
+		return p.StartBoot != 0
+	}
+	return false
 }
 
 // closer names who held the socket last, but not by a pid that is another's now.
-func (r *Resolver) closer(last *finding.Owner) finding.Owner {
+// A socket that is still open was not closed: its descriptor is in a message
+// (SCM_RIGHTS), in an io_uring, or in a process that is not seen from here.
+func (r *Resolver) closer(last *finding.Owner, open bool) finding.Owner {
 	o := *last
 	o.Holders, o.Total = nil, 0
 	p := &o.Process
 	p.Relation, p.FD = finding.RelationCloser, -1
+	if open {
+		p.Relation = finding.RelationLastHolder
+	}
 	if is, alive := r.proc.process(p.PID); alive && !sameStart(is.began, p.StartBoot) {
 		p.PID, p.TID = 0, 0
 	}

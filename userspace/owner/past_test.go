@@ -123,6 +123,24 @@ func TestLastHolderClosed(t *testing.T) {
 	}
 }
 
+// A descriptor in flight or in an io_uring is in no process; nobody closed the
+// socket then.
+func TestLastHolderOfAnOpenSocket(t *testing.T) {
+	s := conn()
+	r := New(&fakeSource{}, t.TempDir())
+	last := lastHolder()
+	for i := range 2 {
+		o := resolve(t, r, Query{Sock: s, Last: last}).Result
+		if p := o.Process; p.PID != 30 || p.Relation != finding.RelationLastHolder || p.FD != -1 || o.Total != 0 {
+			t.Fatalf("answer %d names %+v of %d holders", i, p, o.Total)
+		}
+		last = &o
+	}
+	if p := resolve(t, r, Query{Sock: orphan(flow.StateFinWait2), Last: last}).Result.Process; p.Relation != finding.RelationCloser {
+		t.Errorf("once it is closed, named %+v", p)
+	}
+}
+
 // The one who is known to have held it is believed before the captured one.
 func TestLastHolderBeforeOpener(t *testing.T) {
 	opener := flow.Task{PID: 42, Comm: "systemd"}

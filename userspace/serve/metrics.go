@@ -20,14 +20,18 @@ type Metrics struct {
 	registry *prometheus.Registry
 	kinds    []finding.Kind
 
-	open     [finding.KindCount][finding.ReasonCount]atomic.Int64
-	findings *prometheus.CounterVec
-	resolved *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	lost     *prometheus.CounterVec
-	events   *prometheus.CounterVec
-	delay    prometheus.Histogram
-	sinks    *sinkCollector
+	kernel    kernelStats
+	open      [finding.KindCount][finding.ReasonCount]atomic.Int64
+	findings  *prometheus.CounterVec
+	resolved  *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	lost      *prometheus.CounterVec
+	events    *prometheus.CounterVec
+	delay     prometheus.Histogram
+	sinks     *sinkCollector
+	queues    queueCollector
+	patrols   prometheus.Counter
+	patrolled prometheus.Counter
 }
 
 // Build is what identifies the program.
@@ -42,7 +46,7 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 		kinds:    kinds,
 		findings: counter("findings_total", "Findings opened, by the reason they opened with.", "kind", "reason"),
 		resolved: counter("findings_resolved_total", "Findings resolved, by how they ended.", "kind", "outcome"),
-		lost:     counter("lost_records_total", "Kernel records lost; each loss causes a re-read of the state.", "stage"),
+		lost:     counter("lost_records_total", "Kernel records lost, by where; what was lost is read from the sockets instead.", "stage"),
 		events:   counter("events_total", "Records read from the kernel.", "type"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tcplimbo_finding_duration_seconds",
@@ -56,10 +60,13 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 			// The promise is a tick (250 ms) plus 100 ms.
 			Buckets: []float64{.01, .025, .05, .1, .15, .25, .35, .5, 1, 2.5, 5, 10},
 		}),
-		sinks: newSinkCollector(),
+		sinks:     newSinkCollector(),
+		patrols:   counter("patrols_total", "Walks that looked for stalled ESTABLISHED sockets.").WithLabelValues(),
+		patrolled: counter("patrol_seconds_total", "Time that these walks took.").WithLabelValues(),
 	}
 	m.registry.MustRegister(
-		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks,
+		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks, &m.kernel,
+		&m.queues, m.patrols, m.patrolled,
 		buildInfo(build),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

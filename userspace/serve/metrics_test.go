@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
@@ -66,6 +68,39 @@ tcplimbo_sockets{kind="fin_wait2_dangling",reason="orphaned"} 1
 	m.Resolved(finding.FinWait2Dangling, finding.HalfClosed, finding.OutcomeReset, time.Minute)
 	m.Resolved(finding.FinWait2Dangling, finding.Orphaned, finding.OutcomeClosed, time.Hour)
 	want(t, m, zeros, "tcplimbo_sockets")
+}
+
+func TestKernelCounters(t *testing.T) {
+	m := newTestMetrics()
+	text := func(promotions, stale, early, nested, hidden, tracked int) string {
+		return fmt.Sprintf(`
+# HELP tcplimbo_kernel_early_looks_total Young slots looked at before their time because their ring came round; connections pay for it.
+# TYPE tcplimbo_kernel_early_looks_total counter
+tcplimbo_kernel_early_looks_total %d
+# HELP tcplimbo_kernel_hidden_transitions_total State changes inside another one that no program was attached for; a walk follows.
+# TYPE tcplimbo_kernel_hidden_transitions_total counter
+tcplimbo_kernel_hidden_transitions_total %d
+# HELP tcplimbo_kernel_nested_transitions_total State changes inside another one, seen by the second program only.
+# TYPE tcplimbo_kernel_nested_transitions_total counter
+tcplimbo_kernel_nested_transitions_total %d
+# HELP tcplimbo_kernel_promotions_total Sockets that outlived a tick in a watched state and were handed to user space.
+# TYPE tcplimbo_kernel_promotions_total counter
+tcplimbo_kernel_promotions_total %d
+# HELP tcplimbo_kernel_stale_entries_total Entries of the old generation found to belong to a socket that is gone.
+# TYPE tcplimbo_kernel_stale_entries_total counter
+tcplimbo_kernel_stale_entries_total %d
+# HELP tcplimbo_kernel_tracked_sockets Sockets in the old generation now; --max-promoted bounds it.
+# TYPE tcplimbo_kernel_tracked_sockets gauge
+tcplimbo_kernel_tracked_sockets %d
+`, early, hidden, nested, promotions, stale, tracked)
+	}
+	names := []string{
+		"tcplimbo_kernel_early_looks_total", "tcplimbo_kernel_hidden_transitions_total", "tcplimbo_kernel_nested_transitions_total",
+		"tcplimbo_kernel_promotions_total", "tcplimbo_kernel_stale_entries_total", "tcplimbo_kernel_tracked_sockets",
+	}
+	want(t, m, text(0, 0, 0, 0, 0, 0), names...)
+	m.Kernel(flow.Stats{Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Hidden: 5, Tracked: 6})
+	want(t, m, text(1, 2, 3, 4, 5, 6), names...)
 }
 
 func TestTotals(t *testing.T) {

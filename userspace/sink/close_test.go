@@ -57,7 +57,9 @@ func TestCloseAllIsFairToAll(t *testing.T) {
 		stuck.Put(Finding, line("f", 0))
 		late.Put(Finding, line("f", 0))
 		go func() {
-			time.Sleep(900 * time.Millisecond)
+			// Not at a tenth: attempts are 100 ms apart, and the last one
+			// would come in the moment of the deadline.
+			time.Sleep(840 * time.Millisecond)
 			w.set(nil, 0)
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -101,13 +101,17 @@ func (f *File) Batch() int { return fileBatch }
 // Alive implements Writer.
 func (f *File) Alive() error { return nil }
 
-// Write implements Writer.
-func (f *File) Write(_ context.Context, p []byte) (int, error) {
+// Write implements Writer. Between two rotations it heeds ctx: where a batch fills
+// many small files on a slow disk, the end must not wait for all of them.
+func (f *File) Write(ctx context.Context, p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	written := 0
 	var rotateErr error
 	for written < len(p) {
+		if err := ctx.Err(); err != nil {
+			return written, fmt.Errorf("writing log file: %w", err)
+		}
 		part, err := f.fit(p[written:])
 		if err != nil {
 			rotateErr = err

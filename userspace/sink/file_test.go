@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -185,6 +186,42 @@ func TestFailedRotationLosesNothing(t *testing.T) {
 	mustWrite(t, f, line("l", 11))
 	if got := content(t, path); got != string(line("l", 11)) {
 		t.Errorf("after the directory is gone log holds %q", got)
+	}
+}
+
+// A batch may fill many files: the end does not wait for all of them.
+func TestWriteHeedsItsContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	f := openFile(t, path, FileOptions{MaxSize: 9})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := f.Write(ctx, append(line("l", 1), line("l", 2)...)); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("wrote %d bytes: %v", n, err)
+	}
+	if got := content(t, path); got != "" {
+		t.Errorf("log holds %q", got)
+	}
+}
+
+// A rotated file that somebody removed leaves a gap: what is older stays.
+func TestRotationFillsGaps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	f := openFile(t, path, FileOptions{MaxSize: 9, Keep: 3})
+	for i := range 5 {
+		mustWrite(t, f, line("l", i))
+	}
+	if err := os.Remove(path + ".2"); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, f, line("l", 5))
+	for name, want := range map[string]int{"": 5, ".1": 4, ".2": 3, ".3": 1} {
+		if got := content(t, path+name); got != string(line("l", want)) {
+			t.Errorf("log%s holds %q", name, got)
+		}
+	}
+	mustWrite(t, f, line("l", 6))
+	if got := content(t, path+".3"); got != string(line("l", 3)) {
+		t.Errorf("log.3 holds %q", got)
 	}
 }
 

@@ -35,10 +35,10 @@ func (f *File) rotateDue() error {
 	return nil
 }
 
-// rotate moves path.1 to path.2 and so on, path to path.1, and starts path
-// anew. The last one is overwritten.
+// rotate moves path.1 to path.2 and so on as far as they are there, path to
+// path.1, and starts path anew. The last one is overwritten.
 func (f *File) rotate() error {
-	for i := f.opt.Keep - 1; i >= 1; i-- {
+	for i := f.moving(); i >= 1; i-- {
 		if err := os.Rename(f.name(i), f.name(i+1)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -52,6 +52,19 @@ func (f *File) rotate() error {
 		return errors.Join(err, os.Rename(f.name(1), f.path))
 	}
 	return nil
+}
+
+// moving returns how many rotated files have to move: all up to the first gap,
+// but the last that is kept.
+func (f *File) moving() int {
+	n := 0
+	for n < f.opt.Keep-1 {
+		if _, err := os.Lstat(f.name(n + 1)); err != nil {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 func (f *File) name(i int) string { return f.path + "." + strconv.Itoa(i) }

@@ -40,16 +40,17 @@ func (g *grid) layout(total int) *layout {
 }
 
 // shrink gives up what is missed least until the line fits, and reports
-// whether it does.
+// whether it does: ss(8) shows queues and retransmissions too, when the socket
+// ends nobody else does.
 func (l *layout) shrink() bool {
 	least := min(l.width[colProcess], max(len(heads[colProcess]), l.leastProcess))
 	for _, step := range []func(){
 		func() {},
 		func() { l.width[colProcess] = max(least, min(l.width[colProcess], usualProcess)) },
-		func() { l.drop(colEnds) },
 		func() { l.drop(colRetrans) },
-		func() { l.width[colProcess] = least },
 		func() { l.drop(colRecvQ); l.drop(colSendQ) },
+		func() { l.width[colProcess] = least },
+		func() { l.drop(colEnds) },
 	} {
 		step()
 		if left := l.total - l.lineWidth(); left >= 0 {

@@ -2,7 +2,9 @@
 package table
 
 import (
+	"cmp"
 	"strconv"
+	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
@@ -89,7 +91,8 @@ func appendAge(dst []byte, f *finding.Finding) []byte {
 // that has to do with the socket and does not hold it stands in parentheses.
 func (g *grid) addProcess(o *finding.Owner) {
 	p := &o.Process
-	if !p.Known() {
+	name := cmp.Or(p.Executable, p.Comm)
+	if !p.Known() && (name == "" || p.Relation == finding.RelationNone) {
 		g.text = append(g.text, unknown)
 		g.endCell(colProcess)
 		return
@@ -98,14 +101,12 @@ func (g *grid) addProcess(o *finding.Owner) {
 	if !holds {
 		g.text = append(g.text, '(')
 	}
-	name := p.Executable
-	if name == "" {
-		name = p.Comm
-	}
 	g.text = append(g.text, readable.Safe(name, maxName)...)
 	tail := len(g.text)
-	g.text = strconv.AppendUint(append(g.text, '['), uint64(p.PID), 10)
-	g.text = append(g.text, ']')
+	if p.Known() {
+		g.text = strconv.AppendUint(append(g.text, '['), uint64(p.PID), 10)
+		g.text = append(g.text, ']')
+	}
 	if holds {
 		g.text = strconv.AppendInt(append(g.text, '/'), int64(p.FD), 10)
 	} else {
@@ -140,6 +141,9 @@ func (g *grid) addNumber(col int, n uint64, known bool) {
 	g.endCell(col)
 }
 
+// anyMoment is shorter than reading takes.
+const anyMoment = 100 * time.Millisecond
+
 // appendEnds says when the kernel ends the socket by itself.
 func appendEnds(dst []byte, g finding.GivesUp) []byte {
 	switch {
@@ -147,6 +151,8 @@ func appendEnds(dst []byte, g finding.GivesUp) []byte {
 		return append(dst, unknown)
 	case g.Never:
 		return append(dst, "never"...)
+	case g.In < anyMoment:
+		return append(dst, "now"...)
 	}
-	return readable.AppendAge(dst, max(g.In, 0))
+	return readable.AppendAge(dst, g.In)
 }

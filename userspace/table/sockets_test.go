@@ -3,6 +3,7 @@ package table
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -49,6 +50,21 @@ func TestSocketsGolden(t *testing.T) {
 				sinktest.Golden(t, file, AppendSockets(nil, rows, Options{Width: width}))
 			})
 		}
+	}
+}
+
+// A pid that was reused is not named, the program that had it is.
+func TestProcessWithoutPID(t *testing.T) {
+	row := rows()[0]
+	row.Owner = finding.Owner{Process: finding.Process{
+		Task: flow.Task{Comm: "curl", UID: 1000}, Relation: finding.RelationCloser, FD: -1,
+	}}
+	if got := string(AppendSockets(nil, []finding.Finding{row}, Options{})); !strings.Contains(got, "  (curl)  ") {
+		t.Errorf("no (curl) in\n%s", got)
+	}
+	row.Owner.Process.Comm = "" // prctl(PR_SET_NAME) takes an empty one
+	if got := string(AppendSockets(nil, []finding.Finding{row}, Options{})); strings.Contains(got, "(") {
+		t.Errorf("a process of which nothing is known:\n%s", got)
 	}
 }
 
@@ -125,6 +141,21 @@ func checkTable(t *testing.T, rows []finding.Finding, width int) {
 		}
 		if p.Known() && !strings.Contains(out, fmt.Sprintf("[%d]", p.PID)) {
 			t.Fatalf("width %d: pid %d is missing in\n%s", width, p.PID, out)
+		}
+	}
+}
+
+// TestWhatGoesFirst: what ss shows too gives way to when the socket ends, and
+// state, age, process and reason are always there.
+func TestWhatGoesFirst(t *testing.T) {
+	for width := range 200 {
+		head, _, _ := strings.Cut(string(AppendSockets(nil, ipv4Rows(), Options{Width: width})), "\n")
+		has := func(name string) bool { return slices.Contains(strings.Fields(head), name) }
+		if !has("STATE") || !has("AGE") || !has("PROCESS") || !has("WHY") {
+			t.Errorf("width %d: %s", width, head)
+		}
+		if (has("RETR") && !has("SEND-Q")) || (has("SEND-Q") && !has("ENDS")) {
+			t.Errorf("width %d drops the wrong column: %s", width, head)
 		}
 	}
 }

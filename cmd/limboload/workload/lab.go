@@ -173,6 +173,26 @@ func (l *Lab) Answer() error {
 	})
 }
 
+// Far is the namespace of the far end.
+func (l *Lab) Far() *Namespace { return l.far }
+
+// Silence takes the target addresses from the far end again: what is sent to it
+// from then on disappears, established connections included.
+func (l *Lab) Silence() error {
+	return l.far.Do(func() error {
+		link, err := netlink.LinkByName("far")
+		if err != nil {
+			return fmt.Errorf("finding the far link: %w", err)
+		}
+		for _, f := range []Family{IPv4, IPv6} {
+			if err := netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(l.Target(f))}); err != nil {
+				return fmt.Errorf("removing the target address %s: %w", l.Target(f), err)
+			}
+		}
+		return nil
+	})
+}
+
 // Unreachable makes the far end a router that answers with ICMP host
 // unreachable for IPv4 and no route for IPv6.
 func (l *Lab) Unreachable() error {

@@ -35,6 +35,12 @@ func TestReusedPid(t *testing.T) {
 			if r.str("process.executable.name") == "sleep" || r.str("thread.name") == "sleep" || r.has("process.executable.path") {
 				wrong.add("the program that has the pid now is named", r.line)
 			}
+			if r.has("process.pid") {
+				wrong.add("the reused pid is named", r.line)
+			}
+			if r.str("thread.name") == "" || !r.has("process.user.id") || r.str("tcplimbo.process.relation") != "closer" {
+				wrong.add("what is known without the pid is left out", r.line)
+			}
 		}
 	}
 	wrong.report()

@@ -1,7 +1,14 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -15,32 +22,106 @@ var transitionsOf = [...]string{
 	"listen→syn_received", "syn_received→established", "established→close_wait", "close_wait→last_ack", "last_ack→closed",
 }
 
+// traced is trace writing into a file: how fast the test reads is not what is
+// tested, and the race detector reads slowly.
+type traced struct {
+	*exec.Cmd
+	t      *testing.T
+	s      *scene
+	out    *os.File
+	stderr bytes.Buffer
+}
+
+func (s *scene) startTrace(args ...string) *traced {
+	s.t.Helper()
+	out, err := os.Create(filepath.Join(s.t.TempDir(), "trace.json"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	tr := &traced{Cmd: exec.Command(binary, append([]string{"trace", "-o", "json"}, args...)...), t: s.t, s: s, out: out}
+	tr.Stdout, tr.Stderr = out, &tr.stderr
+	if err := tr.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = tr.Process.Kill()
+		_ = out.Close()
+	})
+	return tr
+}
+
+// shows waits until at least n lines hold text, false after the timeout.
+func (tr *traced) shows(text string, n int, timeout time.Duration) bool {
+	tr.t.Helper()
+	seen, offset, buf := 0, int64(0), make([]byte, 1<<20)
+	for begin := time.Now(); ; time.Sleep(settle) {
+		for {
+			got, err := tr.out.ReadAt(buf, offset)
+			if err != nil && !errors.Is(err, io.EOF) {
+				tr.t.Fatal(err)
+			}
+			whole := bytes.LastIndexByte(buf[:got], '\n') + 1
+			if whole == 0 {
+				break
+			}
+			seen, offset = seen+bytes.Count(buf[:whole], []byte(text)), offset+int64(whole)
+		}
+		if seen >= n || time.Since(begin) > timeout {
+			return seen >= n
+		}
+	}
+}
+
+// end stops trace and returns what it wrote.
+func (tr *traced) end() (records []*record) {
+	tr.t.Helper()
+	begin := time.Now()
+	if err := tr.Process.Signal(syscall.SIGINT); err != nil {
+		tr.t.Fatal(err)
+	}
+	err := tr.Wait()
+	if took, allowed := time.Since(begin), stopTime+tr.s.stalls.longest(); err != nil || took > allowed {
+		tr.t.Errorf("ended %s after SIGINT with %v, want within %s; it said %q", took, err, allowed, tr.stderr.String())
+	}
+	written, err := os.ReadFile(tr.out.Name())
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	for line := range bytes.Lines(written) {
+		r, err := parseRecord(line)
+		if err != nil {
+			tr.t.Fatalf("%q: %v", line, err)
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
 // TestTrace: every transition of every connection is shown, exactly once and
 // with its addresses.
 func TestTrace(t *testing.T) {
-	const connections = 4_000
+	const connections = 10_000
 	s := newScene(t)
 	warm, busy := s.namespace(false), s.namespace(false)
 	// Other people's connections are mostly IPv4; they are left out in the
 	// kernel, so that reading them is not what this test waits for.
-	a := startAgent(t, "trace", "-o", "json", "-6")
+	tr := s.startTrace("-6")
 	// trace has no ready file: it is ready when it shows a connection.
-	shown := func(records []*record) bool { return len(s.transitions(records, warm)) > 0 }
-	for begin := time.Now(); !a.wait(100*time.Millisecond, shown); {
+	for begin := time.Now(); !tr.shows(netnsKey(t, warm), 1, 100*time.Millisecond); {
 		if time.Since(begin) > readyTime {
 			t.Fatal("trace shows nothing")
 		}
 		s.churnIn(context.Background(), workload.ChurnSpec{Connections: 1, Family: workload.IPv6, NS: warm})
 	}
 	s.churnIn(context.Background(), workload.ChurnSpec{Connections: connections, Threads: 2, Family: workload.IPv6, NS: busy})
-	const want = connections * len(transitionsOf)
-	a.wait(90*time.Second, func(r []*record) bool { return len(r) >= want && len(s.transitions(r, busy)) >= want })
-	a.stop(syscall.SIGINT)
+	// Beside them there are the listeners'.
+	tr.shows(netnsKey(t, busy), connections*len(transitionsOf), 90*time.Second)
+	records := tr.end()
 
 	count := map[string]int{}
 	wrong := problems{t: t}
 	shownOnce := map[string]string{}
-	for _, r := range s.transitions(a.all(), busy) {
+	for _, r := range s.transitions(records, busy) {
 		from, to := r.str("tcplimbo.tcp.state.previous"), r.str("network.connection.state")
 		count[from+"→"+to]++
 		once := r.str("tcplimbo.socket.cookie") + from + to
@@ -66,10 +147,20 @@ func TestTrace(t *testing.T) {
 	if len(count) > 0 {
 		t.Errorf("transitions that did not happen: %v", count)
 	}
-	if n := losses(a.all()); n > 0 {
+	if n := losses(records); n > 0 {
 		t.Errorf("%d records were lost", n)
 	}
 	wrong.report()
+}
+
+// netnsKey is what stands in each line about a socket of the namespace.
+func netnsKey(t *testing.T, ns *workload.Namespace) string {
+	t.Helper()
+	inode, err := ns.Inode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`"tcplimbo.socket.netns":%d,`, inode)
 }
 
 // transitions returns the records of a namespace, those of the workload's

@@ -50,6 +50,7 @@ const (
 	wordUpdate   = "STILL"
 	wordResolved = "RESOLVED"
 	wordLoss     = "LOSS"
+	wordAudit    = "IDLE"
 
 	red    = "\x1b[1;31m"
 	yellow = "\x1b[33m"
@@ -67,7 +68,11 @@ const maxMessage = 2048
 
 // AppendFinding appends a finding as a block of lines.
 func (c *Formatter) AppendFinding(dst []byte, f *finding.Finding) []byte {
-	b := c.begin(dst, f.Time, wordOf(f.Status), colorOf(f.Status))
+	word, color := wordOf(f.Status), colorOf(f.Status)
+	if f.Kind == finding.KindNone {
+		word, color = wordAudit, ""
+	}
+	b := c.begin(dst, f.Time, word, color)
 	message := f.Message
 	if message == "" {
 		message = f.Kind.String()
@@ -81,11 +86,11 @@ func (c *Formatter) AppendFinding(dst []byte, f *finding.Finding) []byte {
 func (c *Formatter) AppendLoss(dst []byte, l *finding.Loss) []byte {
 	b := c.begin(dst, l.Time, wordLoss, yellow)
 	b.text(readable.Safe(l.Message, maxMessage))
-	reread := "sockets are not read again yet"
+	facts := []string{"lost " + decimal(l.Count), "where " + readable.Safe(l.Where, maxName)}
 	if l.Reread {
-		reread = "sockets were read again"
+		facts = append(facts, "sockets were read again")
 	}
-	b.list([]string{"lost " + decimal(l.Count), "where " + readable.Safe(l.Where, maxName), reread}, faint)
+	b.list(facts, faint)
 	return b.end()
 }
 

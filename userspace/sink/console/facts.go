@@ -3,6 +3,7 @@ package console
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
@@ -73,10 +74,14 @@ func age(f *finding.Finding) string {
 	if f.Duration < 0 || f.Sock.State == flow.StateUnknown {
 		return ""
 	}
-	if !f.Since.IsZero() && !f.SinceExact {
-		return f.Sock.State.Label() + " for at least " + readable.Age(f.Duration)
+	state := f.Sock.State.Label()
+	if f.Kind == finding.EstablishedStalled {
+		state += ", stalled" // it is not the connection's age
 	}
-	return f.Sock.State.Label() + " for " + readable.Age(f.Duration)
+	if !f.Since.IsZero() && !f.SinceExact {
+		return state + " for at least " + readable.Age(f.Duration)
+	}
+	return state + " for " + readable.Age(f.Duration)
 }
 
 // queues names the queues that hold something. That none does is a fact too.
@@ -94,8 +99,13 @@ func queues(s *flow.Sock) string {
 		}
 		dst = append(readable.AppendSize(dst, uint64(q.bytes)), q.name...)
 	}
-	if len(dst) == 0 {
+	switch fin := s.FinUnacked(); {
+	case len(dst) == 0 && fin:
+		return "FIN unacked"
+	case len(dst) == 0:
 		return "queues empty"
+	case fin:
+		dst = append(dst, " + FIN"...)
 	}
 	return string(dst)
 }
@@ -110,13 +120,16 @@ func retransmits(s *flow.Sock) string {
 	return "retransmits " + decimal(uint64(s.Retransmits)) + " (RTO " + readable.Age(s.RTO) + ")"
 }
 
+// anyMoment is shorter than reading takes.
+const anyMoment = 100 * time.Millisecond
+
 func givesUp(g finding.GivesUp) string {
 	switch {
 	case !g.Known:
 		return ""
 	case g.Never:
 		return "never ends by itself"
-	case g.In <= 0:
+	case g.In < anyMoment:
 		return "ends by itself any moment"
 	}
 	return "ends by itself in " + readable.Age(g.In)

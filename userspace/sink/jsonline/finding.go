@@ -133,11 +133,15 @@ func appendGivesUp(dst []byte, g finding.GivesUp) []byte {
 	return appendSeconds(dst, `,"tcplimbo.tcp.gives_up_seconds":`, max(g.In, 0))
 }
 
+// appendProcess appends what is known of a process. One whose pid is another's
+// now has no pid, and still a name and a user.
 func appendProcess(dst []byte, p *finding.Process) []byte {
-	if !p.Known() {
+	if !p.Named() {
 		return dst
 	}
-	dst = appendTask(dst, &p.Task)
+	dst = appendUintIf(dst, `,"process.pid":`, uint64(p.PID))
+	dst = appendText(dst, `,"thread.name":`, p.Comm, maxComm)
+	dst = appendUint(dst, `,"process.user.id":`, uint64(p.UID))
 	dst = appendText(dst, `,"process.executable.name":`, p.Executable, maxName)
 	dst = appendText(dst, `,"process.executable.path":`, p.Path, maxPath)
 	if p.Relation != finding.RelationNone {

@@ -16,7 +16,8 @@ func TestStream(t *testing.T) {
 	s := e.Stream()
 	ports := []uint16{0, 1, 2, 443, 1025, 1467, 2491, 40000, 65535}
 	addrs := []netip.Addr{
-		{}, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.1"),
+		{},
+		netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.1"),
 		netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("::"),
 	}
 	var ids []flow.ID

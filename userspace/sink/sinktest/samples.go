@@ -224,6 +224,6 @@ func Transitions() []finding.Transition {
 func Losses() []finding.Loss {
 	return []finding.Loss{
 		{Time: Now, Where: "ring_buffer", Count: 1234, Reread: true, Message: "1234 records lost, the ring buffer was full; all sockets were read again"},
-		{Time: Now, Where: "old_generation", Count: 1, Message: "1 socket did not fit into the old generation; reading all sockets again is still to come"},
+		{Time: Now, Where: "old_generation", Count: 1, Message: "1 sockets found the old generation full; none is missed, they are watched by reading them"},
 	}
 }
