@@ -30,6 +30,20 @@ enum sock_flag {
 	SOCK_TIMER = 1 << 7,	  /* expires_jiffies is meant */
 };
 
+/* Why a segment was sent again, see retransmit.h. */
+enum retransmit_kind {
+	RETRANSMIT_NONE = 0,
+	RETRANSMIT_SYN = 1,	   /* no answer to a SYN */
+	RETRANSMIT_FAST = 2,	   /* ACKs tell of a loss */
+	RETRANSMIT_RTO = 3,	   /* the first timeout of a row */
+	RETRANSMIT_BACKOFF = 4,	   /* one more, after a longer wait */
+	RETRANSMIT_SLOW_START = 5, /* after a timeout, at the pace of ACKs */
+	RETRANSMIT_TLP = 6,	   /* a tail loss probe */
+	RETRANSMIT_PROBE = 7,	   /* of a window that was closed over data in flight */
+	RETRANSMIT_OTHER = 8,
+	RETRANSMIT_KINDS = 9,
+};
+
 /* The task a socket was connected, shut down or closed by. */
 struct task_id {
 	__u32 pid; /* thread group, in the agent's pid namespace */
@@ -58,7 +72,8 @@ struct event {
 	__u8 new_state;
 	__u8 flags;
 	__u8 retransmits;
-	__u8 pad[3];
+	__u8 retransmit_kind;
+	__u8 pad[2];
 };
 
 /* What is read from a live socket at one moment. */

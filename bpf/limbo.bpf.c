@@ -20,6 +20,8 @@
 #include "transition.h"
 #include "nested.h"
 #include "stall.h"
+#include "retransmit.h"
+#include "peer.h"
 #include "walk.h"
 #include "holders.h"
 #include "syn.h"
@@ -82,10 +84,12 @@ int BPF_PROG(limbo_set_state_nested, struct sock *sk, int oldstate, int newstate
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(limbo_retransmit, struct sock *sk)
 {
-	if (trace_all)
-		trace(sk, EVENT_RETRANSMIT, sk->__sk_common.skc_state, sk->__sk_common.skc_state);
-	else
-		retransmitted(sk);
+	if (trace_all) {
+		trace_retransmit(sk);
+		return 0;
+	}
+	count_retransmit(sk);
+	retransmitted(sk);
 	if (watch_established)
 		suspect(sk);
 	return 0;
@@ -270,5 +274,6 @@ const struct syn_cause *keep_syn_cause __attribute__((unused));
 const struct holder *keep_holder __attribute__((unused));
 const enum event_type *keep_event_type __attribute__((unused));
 const enum sock_flag *keep_sock_flag __attribute__((unused));
+const enum retransmit_kind *keep_retransmit_kind __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -202,6 +202,12 @@ static __always_inline void read_timewait(struct sock_values *v, struct inet_tim
 	v->fin_timeout_jiffies =
 		BPF_CORE_READ(&tw->__tw_common, skc_net.net, ipv4.sysctl_tcp_fin_timeout);
 	v->waiting_ms = timewait_ms(tw);
+	/* Nothing is queued or in flight any more: both numbers stand for all. */
+	v->rcv_nxt = BPF_CORE_READ(tw, __tw_common.skc_tw_rcv_nxt);
+	v->snd_nxt = BPF_CORE_READ(tw, __tw_common.skc_tw_snd_nxt);
+	v->copied_seq = v->rcv_nxt;
+	v->snd_una = v->snd_nxt;
+	v->write_seq = v->snd_nxt;
 }
 
 static __always_inline void read_full(struct sock_values *v, struct sock *sk)

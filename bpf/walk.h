@@ -69,6 +69,8 @@ static __always_inline bool walk_wants(struct sock_common *c)
 {
 	__u8 state = BPF_CORE_READ(c, skc_state);
 
+	if (walk_peers && !maybe_peer(c))
+		return false;
 	if (state == TCP_TIME_WAIT) {
 		state = BPF_CORE_READ((struct inet_timewait_sock *)c, tw_substate);
 		return state == TCP_FIN_WAIT2 ? walk_states & (1U << TCP_FIN_WAIT2) :

@@ -202,6 +202,8 @@ struct sock_common {
 	unsigned long skc_flags;
 	struct hlist_nulls_node skc_nulls_node;
 	refcount_t skc_refcnt;
+	__u32 skc_tw_rcv_nxt; /* of a minisocket, as the next */
+	__u32 skc_tw_snd_nxt;
 } KERNEL_TYPE;
 
 struct hlist_node {
@@ -279,6 +281,7 @@ struct inet_connection_sock {
 	struct timer_list icsk_retransmit_timer; /* up to 6.18 */
 	struct timer_list icsk_keepalive_timer;	 /* from 6.19 on */
 	__u32 icsk_rto;
+	__u8 icsk_ca_state : 5;
 	__u8 icsk_retransmits;
 	__u8 icsk_pending;
 	__u8 icsk_backoff;

@@ -49,6 +49,17 @@ func TestEventKinds(t *testing.T) {
 	}
 }
 
+func TestRetransmitKinds(t *testing.T) {
+	got := enumValues(t, loadObject(t), "retransmit_kind")
+	want := map[string]uint64{"RETRANSMIT_KINDS": uint64(flow.RetransmitKinds)}
+	for k := range flow.RetransmitKinds {
+		want["RETRANSMIT_"+strings.ToUpper(k.String())] = uint64(k)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("retransmit_kind is %v, flow has %v", got, want)
+	}
+}
+
 // stateDefine is a state in headers/kernel.h, which has them from
 // include/net/tcp_states.h.
 var stateDefine = regexp.MustCompile(`(?m)^\tTCP_([A-Z_0-9]+) = (\d+),$`)

@@ -93,6 +93,7 @@ func (d *decoder) event(b []byte, e *flow.Event) error {
 		Untracked: b[123]&uint8(limboSockFlagSOCK_UNTRACKED) != 0,
 
 		Retransmits: b[124],
+		Retransmit:  flow.RetransmitKind(b[125]),
 	}
 	e.Addr = le.Uint64(b[16:])
 	e.Cookie = le.Uint64(b[24:])

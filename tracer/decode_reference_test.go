@@ -62,6 +62,7 @@ func wantEvent(r limboEvent) flow.Event {
 		SoftErr:   r.ErrSoft,
 
 		Retransmits: r.Retransmits,
+		Retransmit:  flow.RetransmitKind(r.RetransmitKind),
 	}
 	if r.Type != uint8(limboEventTypeEVENT_PROMOTED) || r.Dport != 0 {
 		e.Local, e.Peer = wantAddr(r.Saddr, r.Sport), wantAddr(r.Daddr, r.Dport)

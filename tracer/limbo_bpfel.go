@@ -44,17 +44,18 @@ type limboEvent struct {
 		Pad  uint32
 		Comm [16]uint8
 	}
-	Netns       uint32
-	Err         int32
-	ErrSoft     int32
-	Sport       uint16
-	Dport       uint16
-	Type        uint8
-	OldState    uint8
-	NewState    uint8
-	Flags       uint8
-	Retransmits uint8
-	Pad         [3]uint8
+	Netns          uint32
+	Err            int32
+	ErrSoft        int32
+	Sport          uint16
+	Dport          uint16
+	Type           uint8
+	OldState       uint8
+	NewState       uint8
+	Flags          uint8
+	Retransmits    uint8
+	RetransmitKind uint8
+	Pad            [2]uint8
 }
 
 type limboEventType uint32
@@ -106,6 +107,21 @@ type limboPromoted struct {
 	Flags uint8
 	Pad   [2]uint8
 }
+
+type limboRetransmitKind uint32
+
+const (
+	limboRetransmitKindRETRANSMIT_NONE       limboRetransmitKind = 0
+	limboRetransmitKindRETRANSMIT_SYN        limboRetransmitKind = 1
+	limboRetransmitKindRETRANSMIT_FAST       limboRetransmitKind = 2
+	limboRetransmitKindRETRANSMIT_RTO        limboRetransmitKind = 3
+	limboRetransmitKindRETRANSMIT_BACKOFF    limboRetransmitKind = 4
+	limboRetransmitKindRETRANSMIT_SLOW_START limboRetransmitKind = 5
+	limboRetransmitKindRETRANSMIT_TLP        limboRetransmitKind = 6
+	limboRetransmitKindRETRANSMIT_PROBE      limboRetransmitKind = 7
+	limboRetransmitKindRETRANSMIT_OTHER      limboRetransmitKind = 8
+	limboRetransmitKindRETRANSMIT_KINDS      limboRetransmitKind = 9
+)
 
 type limboSockFlag uint32
 
@@ -292,11 +308,14 @@ const (
 	limboVarKeepEvent            = "keep_event"
 	limboVarKeepEventType        = "keep_event_type"
 	limboVarKeepHolder           = "keep_holder"
+	limboVarKeepRetransmitKind   = "keep_retransmit_kind"
 	limboVarKeepSockFlag         = "keep_sock_flag"
 	limboVarKeepSynCause         = "keep_syn_cause"
 	limboVarNestedAttached       = "nested_attached"
+	limboVarPeerFilter           = "peer_filter"
 	limboVarPromotedCount        = "promoted_count"
 	limboVarPromotedFilter       = "promoted_filter"
+	limboVarRetransmitCounts     = "retransmit_counts"
 	limboVarTraceAges            = "trace_ages"
 	limboVarTraceAll             = "trace_all"
 	limboVarTraceFamily          = "trace_family"
@@ -313,6 +332,7 @@ const (
 	limboVarWalk                 = "walk"
 	limboVarWalkHeads            = "walk_heads"
 	limboVarWalkIdle             = "walk_idle"
+	limboVarWalkPeers            = "walk_peers"
 	limboVarWalkQuiet            = "walk_quiet"
 	limboVarWalkStates           = "walk_states"
 	limboVarWalkTimewait         = "walk_timewait"
@@ -396,41 +416,45 @@ type limboMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboVariableSpecs struct {
-	AskedAddress     *ebpf.VariableSpec `ebpf:"asked_address"`
-	Counts           *ebpf.VariableSpec `ebpf:"counts"`
-	Cpus             *ebpf.VariableSpec `ebpf:"cpus"`
-	HolderStates     *ebpf.VariableSpec `ebpf:"holder_states"`
-	KeepEvent        *ebpf.VariableSpec `ebpf:"keep_event"`
-	KeepEventType    *ebpf.VariableSpec `ebpf:"keep_event_type"`
-	KeepHolder       *ebpf.VariableSpec `ebpf:"keep_holder"`
-	KeepSockFlag     *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
-	KeepSynCause     *ebpf.VariableSpec `ebpf:"keep_syn_cause"`
-	NestedAttached   *ebpf.VariableSpec `ebpf:"nested_attached"`
-	PromotedCount    *ebpf.VariableSpec `ebpf:"promoted_count"`
-	PromotedFilter   *ebpf.VariableSpec `ebpf:"promoted_filter"`
-	TraceAges        *ebpf.VariableSpec `ebpf:"trace_ages"`
-	TraceAll         *ebpf.VariableSpec `ebpf:"trace_all"`
-	TraceFamily      *ebpf.VariableSpec `ebpf:"trace_family"`
-	TraceLocalPort   *ebpf.VariableSpec `ebpf:"trace_local_port"`
-	TraceMask        *ebpf.VariableSpec `ebpf:"trace_mask"`
-	TraceNet         *ebpf.VariableSpec `ebpf:"trace_net"`
-	TraceNewStates   *ebpf.VariableSpec `ebpf:"trace_new_states"`
-	TraceOldStates   *ebpf.VariableSpec `ebpf:"trace_old_states"`
-	TracePeerPort    *ebpf.VariableSpec `ebpf:"trace_peer_port"`
-	TracePid         *ebpf.VariableSpec `ebpf:"trace_pid"`
-	TracePort        *ebpf.VariableSpec `ebpf:"trace_port"`
-	TraceStates      *ebpf.VariableSpec `ebpf:"trace_states"`
-	WakeBytes        *ebpf.VariableSpec `ebpf:"wake_bytes"`
-	Walk             *ebpf.VariableSpec `ebpf:"walk"`
-	WalkHeads        *ebpf.VariableSpec `ebpf:"walk_heads"`
-	WalkIdle         *ebpf.VariableSpec `ebpf:"walk_idle"`
-	WalkQuiet        *ebpf.VariableSpec `ebpf:"walk_quiet"`
-	WalkStates       *ebpf.VariableSpec `ebpf:"walk_states"`
-	WalkTimewait     *ebpf.VariableSpec `ebpf:"walk_timewait"`
-	WalkWaiting      *ebpf.VariableSpec `ebpf:"walk_waiting"`
-	WatchEstablished *ebpf.VariableSpec `ebpf:"watch_established"`
-	WatchStates      *ebpf.VariableSpec `ebpf:"watch_states"`
-	WriteQueues      *ebpf.VariableSpec `ebpf:"write_queues"`
+	AskedAddress       *ebpf.VariableSpec `ebpf:"asked_address"`
+	Counts             *ebpf.VariableSpec `ebpf:"counts"`
+	Cpus               *ebpf.VariableSpec `ebpf:"cpus"`
+	HolderStates       *ebpf.VariableSpec `ebpf:"holder_states"`
+	KeepEvent          *ebpf.VariableSpec `ebpf:"keep_event"`
+	KeepEventType      *ebpf.VariableSpec `ebpf:"keep_event_type"`
+	KeepHolder         *ebpf.VariableSpec `ebpf:"keep_holder"`
+	KeepRetransmitKind *ebpf.VariableSpec `ebpf:"keep_retransmit_kind"`
+	KeepSockFlag       *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
+	KeepSynCause       *ebpf.VariableSpec `ebpf:"keep_syn_cause"`
+	NestedAttached     *ebpf.VariableSpec `ebpf:"nested_attached"`
+	PeerFilter         *ebpf.VariableSpec `ebpf:"peer_filter"`
+	PromotedCount      *ebpf.VariableSpec `ebpf:"promoted_count"`
+	PromotedFilter     *ebpf.VariableSpec `ebpf:"promoted_filter"`
+	RetransmitCounts   *ebpf.VariableSpec `ebpf:"retransmit_counts"`
+	TraceAges          *ebpf.VariableSpec `ebpf:"trace_ages"`
+	TraceAll           *ebpf.VariableSpec `ebpf:"trace_all"`
+	TraceFamily        *ebpf.VariableSpec `ebpf:"trace_family"`
+	TraceLocalPort     *ebpf.VariableSpec `ebpf:"trace_local_port"`
+	TraceMask          *ebpf.VariableSpec `ebpf:"trace_mask"`
+	TraceNet           *ebpf.VariableSpec `ebpf:"trace_net"`
+	TraceNewStates     *ebpf.VariableSpec `ebpf:"trace_new_states"`
+	TraceOldStates     *ebpf.VariableSpec `ebpf:"trace_old_states"`
+	TracePeerPort      *ebpf.VariableSpec `ebpf:"trace_peer_port"`
+	TracePid           *ebpf.VariableSpec `ebpf:"trace_pid"`
+	TracePort          *ebpf.VariableSpec `ebpf:"trace_port"`
+	TraceStates        *ebpf.VariableSpec `ebpf:"trace_states"`
+	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	Walk               *ebpf.VariableSpec `ebpf:"walk"`
+	WalkHeads          *ebpf.VariableSpec `ebpf:"walk_heads"`
+	WalkIdle           *ebpf.VariableSpec `ebpf:"walk_idle"`
+	WalkPeers          *ebpf.VariableSpec `ebpf:"walk_peers"`
+	WalkQuiet          *ebpf.VariableSpec `ebpf:"walk_quiet"`
+	WalkStates         *ebpf.VariableSpec `ebpf:"walk_states"`
+	WalkTimewait       *ebpf.VariableSpec `ebpf:"walk_timewait"`
+	WalkWaiting        *ebpf.VariableSpec `ebpf:"walk_waiting"`
+	WatchEstablished   *ebpf.VariableSpec `ebpf:"watch_established"`
+	WatchStates        *ebpf.VariableSpec `ebpf:"watch_states"`
+	WriteQueues        *ebpf.VariableSpec `ebpf:"write_queues"`
 }
 
 // limboObjects contains all objects after they have been loaded into the kernel.
@@ -482,41 +506,45 @@ func (m *limboMaps) Close() error {
 //
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboVariables struct {
-	AskedAddress     *ebpf.Variable `ebpf:"asked_address"`
-	Counts           *ebpf.Variable `ebpf:"counts"`
-	Cpus             *ebpf.Variable `ebpf:"cpus"`
-	HolderStates     *ebpf.Variable `ebpf:"holder_states"`
-	KeepEvent        *ebpf.Variable `ebpf:"keep_event"`
-	KeepEventType    *ebpf.Variable `ebpf:"keep_event_type"`
-	KeepHolder       *ebpf.Variable `ebpf:"keep_holder"`
-	KeepSockFlag     *ebpf.Variable `ebpf:"keep_sock_flag"`
-	KeepSynCause     *ebpf.Variable `ebpf:"keep_syn_cause"`
-	NestedAttached   *ebpf.Variable `ebpf:"nested_attached"`
-	PromotedCount    *ebpf.Variable `ebpf:"promoted_count"`
-	PromotedFilter   *ebpf.Variable `ebpf:"promoted_filter"`
-	TraceAges        *ebpf.Variable `ebpf:"trace_ages"`
-	TraceAll         *ebpf.Variable `ebpf:"trace_all"`
-	TraceFamily      *ebpf.Variable `ebpf:"trace_family"`
-	TraceLocalPort   *ebpf.Variable `ebpf:"trace_local_port"`
-	TraceMask        *ebpf.Variable `ebpf:"trace_mask"`
-	TraceNet         *ebpf.Variable `ebpf:"trace_net"`
-	TraceNewStates   *ebpf.Variable `ebpf:"trace_new_states"`
-	TraceOldStates   *ebpf.Variable `ebpf:"trace_old_states"`
-	TracePeerPort    *ebpf.Variable `ebpf:"trace_peer_port"`
-	TracePid         *ebpf.Variable `ebpf:"trace_pid"`
-	TracePort        *ebpf.Variable `ebpf:"trace_port"`
-	TraceStates      *ebpf.Variable `ebpf:"trace_states"`
-	WakeBytes        *ebpf.Variable `ebpf:"wake_bytes"`
-	Walk             *ebpf.Variable `ebpf:"walk"`
-	WalkHeads        *ebpf.Variable `ebpf:"walk_heads"`
-	WalkIdle         *ebpf.Variable `ebpf:"walk_idle"`
-	WalkQuiet        *ebpf.Variable `ebpf:"walk_quiet"`
-	WalkStates       *ebpf.Variable `ebpf:"walk_states"`
-	WalkTimewait     *ebpf.Variable `ebpf:"walk_timewait"`
-	WalkWaiting      *ebpf.Variable `ebpf:"walk_waiting"`
-	WatchEstablished *ebpf.Variable `ebpf:"watch_established"`
-	WatchStates      *ebpf.Variable `ebpf:"watch_states"`
-	WriteQueues      *ebpf.Variable `ebpf:"write_queues"`
+	AskedAddress       *ebpf.Variable `ebpf:"asked_address"`
+	Counts             *ebpf.Variable `ebpf:"counts"`
+	Cpus               *ebpf.Variable `ebpf:"cpus"`
+	HolderStates       *ebpf.Variable `ebpf:"holder_states"`
+	KeepEvent          *ebpf.Variable `ebpf:"keep_event"`
+	KeepEventType      *ebpf.Variable `ebpf:"keep_event_type"`
+	KeepHolder         *ebpf.Variable `ebpf:"keep_holder"`
+	KeepRetransmitKind *ebpf.Variable `ebpf:"keep_retransmit_kind"`
+	KeepSockFlag       *ebpf.Variable `ebpf:"keep_sock_flag"`
+	KeepSynCause       *ebpf.Variable `ebpf:"keep_syn_cause"`
+	NestedAttached     *ebpf.Variable `ebpf:"nested_attached"`
+	PeerFilter         *ebpf.Variable `ebpf:"peer_filter"`
+	PromotedCount      *ebpf.Variable `ebpf:"promoted_count"`
+	PromotedFilter     *ebpf.Variable `ebpf:"promoted_filter"`
+	RetransmitCounts   *ebpf.Variable `ebpf:"retransmit_counts"`
+	TraceAges          *ebpf.Variable `ebpf:"trace_ages"`
+	TraceAll           *ebpf.Variable `ebpf:"trace_all"`
+	TraceFamily        *ebpf.Variable `ebpf:"trace_family"`
+	TraceLocalPort     *ebpf.Variable `ebpf:"trace_local_port"`
+	TraceMask          *ebpf.Variable `ebpf:"trace_mask"`
+	TraceNet           *ebpf.Variable `ebpf:"trace_net"`
+	TraceNewStates     *ebpf.Variable `ebpf:"trace_new_states"`
+	TraceOldStates     *ebpf.Variable `ebpf:"trace_old_states"`
+	TracePeerPort      *ebpf.Variable `ebpf:"trace_peer_port"`
+	TracePid           *ebpf.Variable `ebpf:"trace_pid"`
+	TracePort          *ebpf.Variable `ebpf:"trace_port"`
+	TraceStates        *ebpf.Variable `ebpf:"trace_states"`
+	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
+	Walk               *ebpf.Variable `ebpf:"walk"`
+	WalkHeads          *ebpf.Variable `ebpf:"walk_heads"`
+	WalkIdle           *ebpf.Variable `ebpf:"walk_idle"`
+	WalkPeers          *ebpf.Variable `ebpf:"walk_peers"`
+	WalkQuiet          *ebpf.Variable `ebpf:"walk_quiet"`
+	WalkStates         *ebpf.Variable `ebpf:"walk_states"`
+	WalkTimewait       *ebpf.Variable `ebpf:"walk_timewait"`
+	WalkWaiting        *ebpf.Variable `ebpf:"walk_waiting"`
+	WatchEstablished   *ebpf.Variable `ebpf:"watch_established"`
+	WatchStates        *ebpf.Variable `ebpf:"watch_states"`
+	WriteQueues        *ebpf.Variable `ebpf:"write_queues"`
 }
 
 // limboPrograms contains all programs after they have been loaded into the kernel.

@@ -59,6 +59,10 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 	if err != nil {
 		return flow.Stats{}, err
 	}
+	var retransmits [flow.RetransmitKinds]uint64
+	if err := t.objs.RetransmitCounts.Get(&retransmits); err != nil {
+		return flow.Stats{}, fmt.Errorf("reading retransmit_counts: %w", err)
+	}
 	s := flow.Stats{
 		Promoted:     c.Promoted,
 		Stale:        c.PromotedStale,
@@ -66,6 +70,7 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 		Nested:       c.Nested,
 		Tracked:      tracked,
 		StallUnsaid:  c.StallUnsaid,
+		Retransmits:  retransmits,
 		Hidden:       t.second.hiddenEver,
 	}
 	s.RingFull, s.PromotedFull, s.WalkCut = c.RingFull, c.PromotedFull, c.ChainCut+c.ChainMoved

@@ -33,6 +33,7 @@ func listSockets(_ context.Context, in *listInput) (err error) {
 	defer func() { err = errors.Join(err, kernel.Close()) }()
 	rows, err := listing.Collect(kernel, listing.Filter{
 		All: in.All, States: in.States, OlderThan: in.OlderThan, PID: in.PID, NetNS: in.NetNS, Port: in.Port,
+		OtherEnds: in.JSON,
 	}, procRoot, time.Now())
 	if err != nil {
 		return err

@@ -26,6 +26,9 @@ func newMetrics(cfg *config.Run) *serve.Metrics {
 	for k := flow.EventNone + 1; k < flow.EventKindCount; k++ {
 		m.Events(k.String(), 0)
 	}
+	for k := flow.RetransmitNone + 1; k < flow.RetransmitKinds; k++ {
+		m.Retransmits(k.String(), 0)
+	}
 	return m
 }
 

@@ -100,6 +100,7 @@ func TestRunServes(t *testing.T) {
 			{"/metrics", `tcplimbo_sockets{kind="close_wait_silent",reason="eof_ignored"} 1` + "\n"},
 			{"/metrics", `tcplimbo_lost_records_total{stage="ring_buffer"} 0` + "\n"},
 			{"/metrics", `tcplimbo_events_total{type="promoted"} 0` + "\n"},
+			{"/metrics", `tcplimbo_retransmits_total{kind="tlp"} 0` + "\n"},
 		} {
 			if got := fetch(ctx, addr, tt.path); !strings.Contains(got, tt.want) {
 				return errors.New(tt.path + " answers " + got)

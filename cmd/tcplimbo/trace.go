@@ -37,7 +37,10 @@ type traceInput struct {
 func (w *world) traceCommand() *command {
 	return &command{
 		name: "trace", usage: "stream every state transition and retransmission",
-		description: "It shows what bcc's tcpstates shows, for all network namespaces, until SIGINT. All filters must fit.",
+		description: "It shows what bcc's tcpstates shows, for all network namespaces, until SIGINT. All filters must fit. " +
+			"A retransmission is RETRANS(n):kind, n timeouts in a row so far. Kinds: syn; fast (ACKs tell of a loss); rto and backoff " +
+			"(the first timeout and the next ones); slow_start (after a timeout, paced by ACKs); tlp (tail loss probe); " +
+			"probe (the peer closed its window over data in flight).",
 		flags: []flagSpec{
 			{
 				name: "output", short: "o", placeholder: "FORM", def: formColumns, values: []string{formColumns, formJSON},

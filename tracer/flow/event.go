@@ -49,6 +49,8 @@ type Event struct {
 	Untracked    bool
 	Err, SoftErr int32
 	Retransmits  uint8
+	// Retransmit is meant under trace, for retransmissions.
+	Retransmit RetransmitKind
 }
 
 // Losses counts, since the start, what the kernel side could not do. Each
@@ -79,6 +81,8 @@ type Stats struct {
 	// StallUnsaid counts retransmitting ESTABLISHED sockets that were left to
 	// the next walk, because events were filling the ring buffer.
 	StallUnsaid uint64
+	// Retransmits counts those of all sockets by kind; not under trace.
+	Retransmits [RetransmitKinds]uint64
 	// Hidden counts transitions that the kernel did not show while the second
 	// program was not attached. Among them may be entries into CLOSE_WAIT, which
 	// a walk finds; no record is lost with them.

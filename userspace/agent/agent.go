@@ -15,12 +15,14 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/detect"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/owner"
+	"github.com/tcplimbo/tcplimbo/userspace/peer"
 )
 
 // Kernel is the kernel side. Its methods are called from one goroutine.
 type Kernel interface {
 	owner.Source
 	owner.Addresses
+	peer.Source
 	// Age promotes sockets that have been in their state for at least this long.
 	Age(young time.Duration, flush func() error) error
 	// AgePace is how soon to do so again at the present rate of connections.
@@ -56,6 +58,7 @@ type Meter interface {
 	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration)
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
+	Retransmits(kind string, n uint64)
 	Delay(d time.Duration)
 	// Kernel takes the kernel side's counters, once a tick.
 	Kernel(s flow.Stats)
@@ -94,6 +97,7 @@ type Agent struct {
 
 	detector *detect.Detector
 	owners   *owner.Resolver
+	peers    peers
 	states   flow.StateSet
 	started  time.Duration
 
@@ -103,7 +107,7 @@ type Agent struct {
 	audit             audit
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
-	// has just cost much.
+	// or other ends has just cost much.
 	quiet, holderCost time.Duration
 
 	// dropsOn: dropped packets are looked at, until dropsUntil at least.
@@ -126,6 +130,8 @@ type Agent struct {
 	open    map[string]opened
 	onEvent func(*flow.Event)
 	events  [flow.EventKindCount]uint64
+	// retransmits are those that the meter was told.
+	retransmits [flow.RetransmitKinds]uint64
 }
 
 // New returns an Agent on an attached kernel side.
@@ -133,6 +139,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
+		peers:  peers{source: kernel},
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
 		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
@@ -223,6 +230,7 @@ func (a *Agent) last() error {
 		return err
 	}
 	a.countEvents()
+	a.countRetransmits(&stats)
 	a.losses.note(stats.Losses)
 	a.sayLosses(a.cfg.BootTime(), true)
 	return nil
@@ -278,6 +286,7 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	a.meter.Kernel(stats)
+	a.countRetransmits(&stats)
 	a.survey.note(stats.Hidden)
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {

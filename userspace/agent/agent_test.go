@@ -166,6 +166,31 @@ func TestEventsAreCounted(t *testing.T) {
 	})
 }
 
+// The kernel's counters only grow; one that could not be read is 0 for once.
+func TestRetransmissionsAreCounted(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		set := func(n uint64) {
+			b.k.mu.Lock()
+			b.k.stats.Retransmits[flow.RetransmitTLP] = n
+			b.k.mu.Unlock()
+			b.pass(time.Second)
+		}
+		set(3)
+		set(0)
+		set(5)
+		b.k.mu.Lock()
+		b.k.stats.Retransmits[flow.RetransmitFast] = 7
+		b.k.mu.Unlock()
+		if err := b.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.meter.resent; len(got) != 2 || got["tlp"] != 5 || got["fast"] != 7 {
+			t.Errorf("counted %v, want 5 tlp and, at the end, 7 fast", got)
+		}
+	})
+}
+
 // Different beginnings, kinds, lives, boots and namespaces have different ids.
 func TestIDs(t *testing.T) {
 	id := fakeSock(1, 7, flow.StateCloseWait).ID

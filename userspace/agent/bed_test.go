@@ -203,6 +203,7 @@ type gauges struct {
 	resolved int
 	lost     map[string]uint64
 	events   map[string]uint64
+	resent   map[string]uint64
 	delays   []time.Duration
 	kernel   flow.Stats
 	patrols  int
@@ -210,7 +211,7 @@ type gauges struct {
 }
 
 func newGauges(t *testing.T) *gauges {
-	return &gauges{t: t, open: map[[2]uint8]int{}, lost: map[string]uint64{}, events: map[string]uint64{}}
+	return &gauges{t: t, open: map[[2]uint8]int{}, lost: map[string]uint64{}, events: map[string]uint64{}, resent: map[string]uint64{}}
 }
 
 func (g *gauges) add(k finding.Kind, r finding.Reason, n int) {
@@ -260,6 +261,12 @@ func (g *gauges) Events(kind string, n uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.events[kind] += n
+}
+
+func (g *gauges) Retransmits(kind string, n uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.resent[kind] += n
 }
 
 func (g *gauges) Delay(d time.Duration) {

@@ -158,6 +158,24 @@ func (k *fakeKernel) WriteQueues() (q flow.WriteQueues, err error) {
 	return q, nil
 }
 
+// Facing implements Kernel. As the kernel's filter it lets others pass as well.
+func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
+	if err := k.call("Facing"); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	var found []flow.Sock
+	for _, s := range k.socks {
+		found = append(found, k.reading(s))
+	}
+	k.mu.Unlock()
+	for i := range found {
+		fn(&found[i])
+		found[i] = flow.Sock{}
+	}
+	return nil
+}
+
 // Recall implements Kernel.
 func (k *fakeKernel) Recall(key flow.Key) (flow.Task, time.Duration, bool) {
 	k.mu.Lock()

@@ -54,10 +54,13 @@ func TestLosses(t *testing.T) {
 				if again := len(b.k.called("Walk")) - walks; again != 1 == tt.reread {
 					t.Errorf("the state was read %d times", again)
 				}
-				if b.meter.lost[tt.where] != 5 {
-					t.Errorf("%d in the metrics", b.meter.lost[tt.where])
+				b.meter.mu.Lock()
+				lost, kernel := b.meter.lost[tt.where], b.meter.kernel
+				b.meter.mu.Unlock()
+				if lost != 5 {
+					t.Errorf("%d in the metrics", lost)
 				}
-				if b.meter.kernel.Losses == (flow.Losses{}) {
+				if kernel.Losses == (flow.Losses{}) {
 					t.Error("the metrics do not get the kernel's counters")
 				}
 				b.pass(time.Minute)

@@ -62,6 +62,12 @@ func (a *Agent) speak() error {
 		if !v.Sock.Gone && a.said(v) {
 			a.write(v, a.confirmed, a.wall)
 		}
+		verdicts[i].Peer = nil
+	}
+	a.peers.release()
+	if len(a.queries) > keepMax {
+		// Thousands at once are rare, and their memory is not needed before.
+		a.queries, a.pending, a.again = nil, nil, nil
 	}
 	return nil
 }
@@ -99,6 +105,9 @@ func (a *Agent) said(v *detect.Verdict) bool {
 	return ok || v.Status == finding.Open
 }
 
+// keepMax is how many questions' memory is kept for the next ones, some 2 MB.
+const keepMax = 2048
+
 // findOwners asks once for all that opens or is updated; what resolves keeps
 // the owner that was found last.
 func (a *Agent) findOwners(verdicts []detect.Verdict) error {
@@ -125,6 +134,10 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if len(a.queries) == 0 {
 		return nil
 	}
+	if err := a.peers.find(a.pending, a.cfg.BootTime); err != nil {
+		return err
+	}
+	a.queries = a.peers.queries(a.queries)
 	cost := a.meterCost()
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
@@ -133,10 +146,11 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 		return err
 	}
 	a.holderCost = believed(cost(), a.holderCost)
-	a.quiet = a.cfg.BootTime() + holderShare*a.holderCost
+	a.quiet = max(a.cfg.BootTime()+holderShare*a.holderCost, a.peers.quiet)
 	for _, v := range a.pending {
 		a.again = append(a.again, &flow.Sock{ID: v.Sock.ID})
 	}
+	a.again = a.peers.reread(a.again)
 	return nil
 }
 
@@ -184,6 +198,7 @@ func (a *Agent) confirm() error {
 			a.stuck = append(a.stuck, &flow.Sock{ID: v.Sock.ID})
 		}
 	}
+	a.peers.confirm(a.pending, a.queries[len(a.pending):])
 	return a.track(a.stuck)
 }
 
@@ -209,6 +224,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Live:       v.Live,
 		Owner:      *v.Owner,
 		Listener:   v.Listener,
+		Peer:       v.Peer,
 	}
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)

@@ -63,6 +63,9 @@ type Verdict struct {
 	// Owner is what was found for the finding last; who writes an open or an
 	// update fills it, and it is there again at the next.
 	Owner *finding.Owner
+	// Peer is the other end, if it is on this host; who writes an open or an
+	// update sets it.
+	Peer *finding.Peer
 
 	entry *entry
 	// was is the reason that was written before, if this is an update.

@@ -36,10 +36,35 @@ func Message(f *finding.Finding) string {
 		age = "at least " + age
 	}
 	s := fmt.Sprintf("%s for %s: %s", stateWords[f.Sock.State], age, cause(f)) + unseenHolder(f)
+	if f.Peer != nil {
+		s += "; " + otherEnd(f.Peer)
+	}
 	if end := ending(f); end != "" {
 		s += "; " + end
 	}
 	return s
+}
+
+// otherEnd says how it stands with the peer's socket, which is on this host.
+func otherEnd(p *finding.Peer) string {
+	s := "the other end is " + peerState(p.State)
+	switch {
+	case p.Owner.Process.Relation == finding.RelationHolder:
+		return s + ", held by " + Who(&p.Owner)
+	case p.Orphan:
+		return s + ", closed by its process"
+	case p.Unaccepted:
+		return s + ", not accepted by any process"
+	}
+	return s
+}
+
+// peerState also knows the states that are no findings.
+func peerState(s flow.State) string {
+	if words, ok := stateWords[s]; ok && s != flow.StateEstablished {
+		return words
+	}
+	return strings.ToUpper(s.String())
 }
 
 func cause(f *finding.Finding) string {

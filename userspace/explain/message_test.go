@@ -211,6 +211,35 @@ func TestDetails(t *testing.T) {
 			"CLOSE_WAIT for 31s: api-worker (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed",
 		},
 		{
+			"the other end", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateFinWait2, Owner: f.Owner}
+				f.GivesUp = finding.GivesUp{Known: true, Never: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is FIN_WAIT2, held by api (pid 812, fd 14); the kernel will never end it",
+		},
+		{
+			"the other end is an orphan", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateTimeWait, Orphan: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is TIME_WAIT, closed by its process",
+		},
+		{
+			"the other end waits to be accepted", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateEstablished, Unaccepted: true}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is ESTABLISHED, not accepted by any process",
+		},
+		{
+			"the other end is nobody's", func(f *finding.Finding) {
+				f.Peer = &finding.Peer{State: flow.StateEstablished}
+			},
+			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"the other end is ESTABLISHED",
+		},
+		{
 			"IPv6", func(f *finding.Finding) { f.Sock.Peer = netip.MustParseAddrPort("[2001:db8::1]:443") },
 			"CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from [2001:db8::1]:443, which closed, and has not closed",
 		},

@@ -211,6 +211,15 @@ type Listener struct {
 	Queue, Limit uint32
 }
 
+// Peer is the other end of a connection, where that is a socket on this host.
+type Peer struct {
+	State flow.State
+	// Orphan: its process has closed it. Unaccepted: no process has it yet.
+	Orphan, Unaccepted bool
+	// Owner is who holds it; its process has RelationHolder or RelationNone.
+	Owner Owner
+}
+
 // GivesUp is what the kernel will do with a socket by itself.
 type GivesUp struct {
 	Known bool
@@ -242,7 +251,9 @@ type Finding struct {
 	Sock flow.Sock
 	Live bool
 
-	Owner   Owner
+	Owner Owner
+	// Peer is nil where the other end is not known to be on this host.
+	Peer    *Peer
 	GivesUp GivesUp
 	// Listener is whose queue is full, nil if the reason is another one.
 	Listener *Listener
@@ -262,8 +273,9 @@ type Transition struct {
 	Task flow.Task
 	// Retransmit marks a retransmission instead of a change of state; Old
 	// and New are then the same.
-	Retransmit  bool
-	Retransmits uint8
+	Retransmit     bool
+	Retransmits    uint8
+	RetransmitKind flow.RetransmitKind
 	// Outcome is how a connect failed, OutcomeNone for all other transitions.
 	Outcome Outcome
 }

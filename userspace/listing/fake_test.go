@@ -25,6 +25,7 @@ type fakeKernel struct {
 	readErr    error
 	// after changes what the second reading shows.
 	after     func(*flow.Sock)
+	facingErr error
 	want      flow.WalkStates
 	causesErr error
 
@@ -70,6 +71,13 @@ func (k *fakeKernel) Read(socks []*flow.Sock, track bool) error {
 		}
 	}
 	return k.readErr
+}
+
+func (k *fakeKernel) Facing(_ []*flow.Sock, fn func(*flow.Sock)) error {
+	for _, s := range k.socks {
+		fn(&s)
+	}
+	return k.facingErr
 }
 
 func (k *fakeKernel) Holders(want flow.Wanted, fn func(*flow.Held)) error {

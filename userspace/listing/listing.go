@@ -13,12 +13,14 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/explain"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/owner"
+	"github.com/tcplimbo/tcplimbo/userspace/peer"
 )
 
 // Kernel reads sockets.
 type Kernel interface {
 	owner.Source
 	owner.Addresses
+	peer.Source
 	Walk(want flow.WalkStates, fn func(*flow.Sock)) error
 	// Causes fills in why connects are not answered.
 	Causes(socks []*flow.Sock) error
@@ -35,6 +37,9 @@ type Filter struct {
 	PID       uint32
 	NetNS     uint32
 	Port      uint16
+	// OtherEnds asks for the other ends of what is in limbo too, which costs a
+	// second walk.
+	OtherEnds bool
 }
 
 // limboStates are those that are never meant to last; ESTABLISHED is, unless its
@@ -78,7 +83,13 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 	if rows, err = judgeEstablished(kernel, rows, &filter, now); err != nil {
 		return nil, err
 	}
-	if err := addOwners(kernel, rows, procRoot); err != nil {
+	var ends []*flow.Sock
+	if filter.OtherEnds {
+		if ends, err = otherEnds(kernel, rows); err != nil {
+			return nil, err
+		}
+	}
+	if err := addOwners(kernel, rows, ends, procRoot); err != nil {
 		return nil, err
 	}
 	if states.Has(flow.StateListen) {
@@ -208,16 +219,43 @@ func addCauses(kernel Kernel, rows []finding.Finding) error {
 	return nil
 }
 
-func addOwners(source Kernel, rows []finding.Finding, procRoot string) error {
+// otherEnds returns the other end of each row in limbo, nil for the rest.
+func otherEnds(source peer.Source, rows []finding.Finding) ([]*flow.Sock, error) {
+	var stuck []*flow.Sock
+	var places []int
+	for i := range rows {
+		if rows[i].Kind != finding.KindNone {
+			stuck, places = append(stuck, &rows[i].Sock), append(places, i)
+		}
+	}
+	found, err := peer.Find(source, stuck)
+	if err != nil {
+		return nil, err
+	}
+	ends := make([]*flow.Sock, len(rows))
+	for i, place := range places {
+		// They are not read again: where data moves it is not told.
+		if end := found[i]; end != nil && peer.Joined(stuck[i], end) {
+			ends[place] = end
+		}
+	}
+	return ends, nil
+}
+
+// addOwners looks once for who holds the rows and their other ends.
+func addOwners(source Kernel, rows []finding.Finding, ends []*flow.Sock, procRoot string) error {
 	queries := make([]owner.Query, 0, len(rows))
 	for i := range rows {
-		s := &rows[i].Sock
-		if s.TimeWait {
-			continue
+		if s := &rows[i].Sock; !s.TimeWait {
+			queries = append(queries, owner.Query{
+				Sock: s, Unaccepted: detect.Unaccepted(s), Peer: rows[i].Reason == finding.NoReply,
+			})
 		}
-		queries = append(queries, owner.Query{
-			Sock: s, Unaccepted: detect.Unaccepted(s), Peer: rows[i].Reason == finding.NoReply,
-		})
+	}
+	for _, end := range ends {
+		if end != nil {
+			queries = append(queries, owner.Query{Sock: end})
+		}
 	}
 	if len(queries) == 0 {
 		return nil
@@ -226,13 +264,12 @@ func addOwners(source Kernel, rows []finding.Finding, procRoot string) error {
 	if err := resolver.Resolve(queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
-	next := 0
 	for i := range rows {
 		if rows[i].Sock.TimeWait {
 			continue
 		}
-		q := &queries[next]
-		next++
+		q := &queries[0]
+		queries = queries[1:]
 		rows[i].Owner = q.Result
 		l, err := resolver.Overflowing(q, source)
 		if err != nil {
@@ -243,6 +280,12 @@ func addOwners(source Kernel, rows []finding.Finding, procRoot string) error {
 		}
 		if q.Server && rows[i].Sock.Role == flow.RoleUnknown {
 			rows[i].Sock.Role = flow.RoleServer
+		}
+	}
+	for i, end := range ends {
+		if end != nil {
+			rows[i].Peer = peer.Describe(end, &queries[0].Result)
+			queries = queries[1:]
 		}
 	}
 	return nil
@@ -270,5 +313,5 @@ func addListeners(source Kernel, rows []finding.Finding, filter *Filter, procRoo
 	if err != nil {
 		return nil, fmt.Errorf("finding listeners: %w", err)
 	}
-	return rows, addOwners(source, rows[first:], procRoot)
+	return rows, addOwners(source, rows[first:], nil, procRoot)
 }

@@ -2,6 +2,7 @@ package listing
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -201,11 +202,55 @@ func TestKernelFails(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	k = host()
+	k.facingErr = broken
+	if _, err := Collect(k, Filter{OtherEnds: true}, t.TempDir(), now); !errors.Is(err, broken) || !strings.Contains(err.Error(), "other ends") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := Collect(k, Filter{}, t.TempDir(), now); err != nil {
+		t.Errorf("error %v of what was not asked for", err)
+	}
+	k = host()
 	k.holdersErr = broken
 	for _, states := range []flow.StateSet{0, flow.StateListen.Bit()} {
 		if _, err := Collect(k, Filter{States: states}, t.TempDir(), now); !errors.Is(err, broken) || !strings.Contains(err.Error(), "finding") {
 			t.Errorf("error %v", err)
 		}
+	}
+}
+
+// The other end is told where it is on this host, of what is in limbo.
+func TestOtherEnds(t *testing.T) {
+	k := host()
+	end := func(of uint16, pid uint32) *flow.Sock {
+		i := slices.IndexFunc(k.socks, func(s flow.Sock) bool { return s.Local.Port() == of })
+		facing := k.socks[i].ID
+		s := k.sock(flow.StateEstablished, 443, time.Hour, pid)
+		s.Local, s.Peer, s.NetNS = facing.Peer, facing.Local, facing.NetNS+1
+		if pid != 0 {
+			k.held[len(k.held)-1].Local, k.held[len(k.held)-1].NetNS = s.Local, s.NetNS
+		}
+		return s
+	}
+	end(1002, 30)
+	end(1004, 31) // of a minisocket
+	end(1005, 0)
+	end(1008, 32) // of a healthy one
+	end(1003, 33).SndNxt += 1 << 20
+	end(1006, 34).SndUna += 1 << 20 // of one that moves, or of another connection
+	k.socks[len(k.socks)-1].SndNxt += 1 << 20
+	got := map[uint16]uint32{}
+	for _, f := range collect(t, k, Filter{All: true, OtherEnds: true}) {
+		if f.Peer == nil {
+			continue
+		}
+		got[f.Sock.Local.Port()] = f.Peer.Owner.Process.PID
+		if f.Peer.State != flow.StateEstablished || f.Peer.Orphan != (f.Peer.Owner.Process.PID == 0) {
+			t.Errorf("other end %+v of %v", f.Peer, f.Sock.Local)
+		}
+	}
+	want := map[uint16]uint32{1002: 30, 1003: 33, 1004: 31, 1005: 0}
+	if !maps.Equal(got, want) {
+		t.Errorf("other ends of %v, want %v", got, want)
 	}
 }
 

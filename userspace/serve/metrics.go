@@ -32,6 +32,7 @@ type Metrics struct {
 	queues    queueCollector
 	patrols   prometheus.Counter
 	patrolled prometheus.Counter
+	resent    *prometheus.CounterVec
 }
 
 // Build is what identifies the program.
@@ -48,6 +49,7 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 		resolved: counter("findings_resolved_total", "Findings resolved, by how they ended.", "kind", "outcome"),
 		lost:     counter("lost_records_total", "Kernel records lost, by where; what was lost is read from the sockets instead.", "stage"),
 		events:   counter("events_total", "Records read from the kernel.", "type"),
+		resent:   counter("retransmits_total", "Segments that the host's TCP sent again, all sockets and namespaces together, by what made it do so.", "kind"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tcplimbo_finding_duration_seconds",
 			Help: "How long resolved findings' sockets were in their state.",
@@ -65,8 +67,8 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 		patrolled: counter("patrol_seconds_total", "Time that these walks took.").WithLabelValues(),
 	}
 	m.registry.MustRegister(
-		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.delay, m.sinks, &m.kernel,
-		&m.queues, m.patrols, m.patrolled,
+		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks,
+		&m.kernel, &m.queues, m.patrols, m.patrolled,
 		buildInfo(build),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -142,6 +144,11 @@ func (m *Metrics) Lost(stage string, n uint64) { m.lost.WithLabelValues(stage).A
 // Events counts n records of a type that came from the kernel; 0 makes the
 // series exist. Call it once a batch, not once a record.
 func (m *Metrics) Events(kind string, n uint64) { m.events.WithLabelValues(kind).Add(float64(n)) }
+
+// Retransmits counts n retransmissions of a kind; 0 makes the series exist.
+func (m *Metrics) Retransmits(kind string, n uint64) {
+	m.resent.WithLabelValues(kind).Add(float64(n))
+}
 
 // Delay observes how late a finding was.
 func (m *Metrics) Delay(d time.Duration) { m.delay.Observe(max(d, 0).Seconds()) }

@@ -61,7 +61,8 @@ func (t Trace) AppendHeader(dst []byte) []byte {
 }
 
 // AppendTransition appends one line. A retransmission has the state it
-// happened in as the old one and RETRANS(n) as the new one.
+// happened in as the old one and RETRANS(n):kind as the new one, n timeouts in a
+// row: another column would not be tcpstates'.
 func (t Trace) AppendTransition(dst []byte, tr *finding.Transition) []byte {
 	w := t.widths()
 	dst = appendField(dst, w.sock, func(b []byte) []byte { return strconv.AppendUint(b, tr.Addr, 16) }, tr.Addr != 0)
@@ -116,7 +117,11 @@ func appendNewState(dst []byte, tr *finding.Transition) []byte {
 		return append(dst, stateName(tr.New)...)
 	}
 	dst = strconv.AppendUint(append(dst, "RETRANS("...), uint64(tr.Retransmits), 10)
-	return append(dst, ')')
+	dst = append(dst, ')')
+	if tr.RetransmitKind == flow.RetransmitNone {
+		return dst
+	}
+	return append(append(dst, ':'), tr.RetransmitKind.String()...)
 }
 
 // appendMillis appends how long the old state lasted, as tcpstates does with

@@ -65,6 +65,7 @@ func FuzzTrace(f *testing.F) {
 		tr := finding.Transition{
 			ID: fd.Sock.ID, Old: flow.State(n), New: flow.State(n >> 8), Previous: fd.Duration,
 			Task: fd.Owner.Process.Task, Retransmit: n&1 != 0, Retransmits: uint8(n),
+			RetransmitKind: flow.RetransmitKind(n >> 16),
 		}
 		for _, tc := range []Trace{{}, {Wide: true}} {
 			line := string(tc.AppendTransition(nil, &tr))

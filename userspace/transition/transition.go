@@ -80,6 +80,8 @@ func (c *Converter) Convert(events []flow.Event, wall time.Time, emit func(*find
 			Retransmit:  e.Kind == flow.EventRetransmit,
 			Retransmits: e.Retransmits,
 			Outcome:     outcome(e),
+
+			RetransmitKind: e.Retransmit,
 		}
 		emit(&c.record)
 	}

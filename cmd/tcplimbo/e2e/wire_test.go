@@ -39,9 +39,9 @@ func newWire(s *scene) *wire {
 		if err != nil {
 			return fmt.Errorf("moving the far end: %w: %s", err, out)
 		}
-		return setUp("near", nearPrefixes)
+		return wireUp("near", nearPrefixes)
 	})
-	w.in(w.far, func() error { return setUp("far", farPrefixes) })
+	w.in(w.far, func() error { return wireUp("far", farPrefixes) })
 	return w
 }
 
@@ -53,7 +53,7 @@ func (w *wire) in(ns *workload.Namespace, fn func() error) {
 	}
 }
 
-func setUp(name string, prefixes []string) error {
+func wireUp(name string, prefixes []string) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/sinktest"
 )
@@ -39,7 +40,7 @@ var contractKeys = strings.Fields(`
 	tcplimbo.drop.reason tcplimbo.drop.location tcplimbo.drop.hook tcplimbo.drop.netns
 	tcplimbo.listener.pid tcplimbo.listener.accept_queue tcplimbo.listener.accept_limit
 	tcplimbo.tcp.outcome
-	tcplimbo.tcp.retransmit
+	tcplimbo.tcp.retransmit tcplimbo.tcp.retransmit_kind
 	tcplimbo.loss.where tcplimbo.loss.count tcplimbo.loss.reread
 `)
 
@@ -47,7 +48,7 @@ var contractKeys = strings.Fields(`
 var notYet = strings.Fields(`
 	container.id k8s.namespace.name k8s.pod.name k8s.pod.uid k8s.container.name
 	code.stacktrace tcplimbo.stack.of
-	tcplimbo.peer.pid tcplimbo.peer.executable tcplimbo.peer.state tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
+	tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
 `)
 
 // allLines returns a line of every sort.
@@ -57,10 +58,9 @@ func allLines() [][]byte {
 	for _, s := range sinktest.Findings() {
 		lines = append(lines, e.AppendFinding(nil, &s.Finding))
 	}
-	longest := sinktest.Longest()
-	lines = append(lines, e.AppendFinding(nil, &longest))
-	longest.Listener = nil // a drop is not told beside it
-	lines = append(lines, e.AppendFinding(nil, &longest))
+	for _, longest := range longestFindings() {
+		lines = append(lines, e.AppendFinding(nil, &longest))
+	}
 	for _, tr := range sinktest.Transitions() {
 		lines = append(lines, e.AppendTransition(nil, &tr))
 	}
@@ -68,6 +68,16 @@ func allLines() [][]byte {
 		lines = append(lines, e.AppendLoss(nil, &l))
 	}
 	return lines
+}
+
+// longestFindings are the longest findings of each sort: of a full listener, a
+// dropped SYN and another end a line has one.
+func longestFindings() []finding.Finding {
+	listener := sinktest.Longest()
+	drop, peer := listener, listener
+	drop.Listener, peer.Listener = nil, nil
+	peer.Sock.SYN.Drop = nil
+	return []finding.Finding{listener, drop, peer}
 }
 
 // object decodes one line and fails on a key that comes twice.
@@ -163,7 +173,7 @@ func TestLongestLineFits(t *testing.T) {
 	long := strings.Repeat("\"\\n\u202e", 2000)
 	e := New(Options{Host: long, Node: long})
 	f := sinktest.Longest()
-	for range 2 {
+	for _, f := range longestFindings() {
 		line := e.AppendFinding(nil, &f)
 		object(t, line)
 		if len(line) >= MaxLine {
@@ -172,7 +182,6 @@ func TestLongestLineFits(t *testing.T) {
 		// What is left is for the keys of later issues; the limits have to
 		// shrink once they come.
 		t.Logf("the longest finding has %d bytes", len(line))
-		f.Listener = nil // a drop is not told beside it
 	}
 	tr := finding.Transition{Time: sinktest.Now, ID: f.Sock.ID, Role: f.Sock.Role, Old: 200, New: 255, Previous: f.Duration, Task: f.Owner.Process.Task}
 	loss := finding.Loss{Where: long, Count: 1<<64 - 1, Message: long}
@@ -199,6 +208,9 @@ func TestNamesNeedNoEscaping(t *testing.T) {
 	}
 	for r := range finding.RelationCount {
 		checkName(t, r.String())
+	}
+	for k := range flow.RetransmitKinds {
+		checkName(t, k.String())
 	}
 }
 

@@ -85,6 +85,7 @@ func (e *Encoder) appendTransition(dst []byte, t *finding.Transition, addresses 
 	dst = appendSocket(dst, &t.ID, 0)
 	if t.Retransmit {
 		dst = append(dst, `,"tcplimbo.tcp.retransmit":true`...)
+		dst = appendRetransmitKind(dst, t.RetransmitKind)
 		dst = appendUint(dst, `,"tcplimbo.tcp.retransmits":`, uint64(t.Retransmits))
 	} else {
 		dst = appendPrevious(dst, t.Old, t.Previous)
@@ -168,6 +169,13 @@ func appendPrevious(dst []byte, old flow.State, d time.Duration) []byte {
 	}
 	dst = appendName(dst, `,"tcplimbo.tcp.state.previous":`, old.String())
 	return appendSeconds(dst, `,"tcplimbo.tcp.state.previous_seconds":`, d)
+}
+
+func appendRetransmitKind(dst []byte, k flow.RetransmitKind) []byte {
+	if k == flow.RetransmitNone {
+		return dst
+	}
+	return appendName(dst, `,"tcplimbo.tcp.retransmit_kind":`, k.String())
 }
 
 func appendTask(dst []byte, t *flow.Task) []byte {

@@ -35,16 +35,21 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 	if f.Live && !f.Sock.TimeWait && !f.Sock.Gone {
 		dst = appendValues(dst, &f.Sock)
 	}
-	if f.Listener != nil {
-		dst = appendListener(dst, f.Listener)
-	} else {
-		dst = appendDrop(dst, f)
-	}
 	if f.Status != finding.Resolved {
 		dst = appendGivesUp(dst, f.GivesUp)
 	}
 	dst = appendProcess(dst, &f.Owner.Process)
 	dst = appendHolders(dst, &f.Owner)
+	// One of these at most: a connect that waits has no socket at its other end,
+	// and a SYN that this host drops meets no listener.
+	switch {
+	case f.Listener != nil:
+		dst = appendListener(dst, f.Listener)
+	case f.Sock.SYN.Drop != nil && f.Kind == finding.SynSentStalled:
+		dst = appendDrop(dst, f.Sock.SYN.Drop)
+	case f.Peer != nil:
+		dst = appendPeer(dst, f.Peer)
+	}
 	return append(dst, e.tail...)
 }
 
@@ -79,6 +84,7 @@ func appendVerdict(dst []byte, f *finding.Finding) []byte {
 // appendValues appends what was read from the live socket.
 func appendValues(dst []byte, s *flow.Sock) []byte {
 	dst = appendUint(dst, `,"tcplimbo.tcp.retransmits":`, uint64(s.Retransmits))
+	dst = appendRetransmitKind(dst, s.Retransmitting())
 	dst = appendUint(dst, `,"tcplimbo.tcp.backoff":`, uint64(s.Backoff))
 	dst = appendUint(dst, `,"tcplimbo.tcp.unacked_bytes":`, uint64(s.Unacked()))
 	dst = appendUint(dst, `,"tcplimbo.tcp.unsent_bytes":`, uint64(s.Unsent()))
@@ -100,11 +106,7 @@ func appendValues(dst []byte, s *flow.Sock) []byte {
 }
 
 // appendDrop appends where this host dropped the last SYN.
-func appendDrop(dst []byte, f *finding.Finding) []byte {
-	d := f.Sock.SYN.Drop
-	if d == nil || f.Kind != finding.SynSentStalled {
-		return dst
-	}
+func appendDrop(dst []byte, d *flow.Drop) []byte {
 	dst = appendText(dst, `,"tcplimbo.drop.reason":`, d.Reason, maxReason)
 	dst = appendText(dst, `,"tcplimbo.drop.location":`, d.Location, maxLocation)
 	if d.Hook != "" {
@@ -149,6 +151,18 @@ func appendProcess(dst []byte, p *finding.Process) []byte {
 	}
 	if p.FD >= 0 {
 		dst = appendUint(dst, `,"tcplimbo.socket.fd":`, uint64(p.FD))
+	}
+	return dst
+}
+
+// appendPeer appends what is known of the other end.
+func appendPeer(dst []byte, p *finding.Peer) []byte {
+	if p.State != flow.StateUnknown {
+		dst = appendName(dst, `,"tcplimbo.peer.state":`, p.State.String())
+	}
+	if holder := &p.Owner.Process; holder.Known() {
+		dst = appendUint(dst, `,"tcplimbo.peer.pid":`, uint64(holder.PID))
+		dst = appendText(dst, `,"tcplimbo.peer.executable":`, holder.Executable, maxName)
 	}
 	return dst
 }

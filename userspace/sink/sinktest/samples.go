@@ -94,7 +94,8 @@ func halfClosed() finding.Finding {
 	f.Sock.Role = flow.RoleServer
 	f.Owner = holder(812, 14, "postgres", "/usr/lib/postgresql/15/bin/postgres", "postgres")
 	f.GivesUp = finding.GivesUp{Known: true, Never: true}
-	f.Message = "FIN_WAIT2 for 30s: postgres (pid 812, fd 14) shut its side down and 127.0.0.1:39214 does not close; the kernel will never end it"
+	f.Peer = &finding.Peer{State: flow.StateCloseWait, Owner: holder(99, 7, "worker", "/srv/worker", "worker")}
+	f.Message = "FIN_WAIT2 for 30s: postgres (pid 812, fd 14) has finished sending to 127.0.0.1:39214, which has not finished in turn; the other end is CLOSE_WAIT, held by worker (pid 99, fd 7); the kernel will never end it"
 	return f
 }
 
@@ -206,7 +207,10 @@ func Transitions() []finding.Transition {
 	softirq.Task = flow.Task{}
 	resent := softirq
 	resent.Old, resent.New, resent.Retransmit, resent.Retransmits = flow.StateSynSent, flow.StateSynSent, true, 3
+	resent.RetransmitKind = flow.RetransmitSyn
 	resent.Previous = 7*time.Second + 15*time.Millisecond
+	tail := resent
+	tail.Old, tail.New, tail.Retransmits, tail.RetransmitKind = flow.StateEstablished, flow.StateEstablished, 0, flow.RetransmitTLP
 	listen := connect
 	listen.Local, listen.Peer = netip.MustParseAddrPort("[::]:8080"), netip.MustParseAddrPort("[::]:0")
 	listen.Role, listen.Cookie, listen.New = flow.RoleUnknown, 0, flow.StateListen
@@ -217,7 +221,7 @@ func Transitions() []finding.Transition {
 	failed := unbound
 	failed.Old, failed.New, failed.Previous = flow.StateSynSent, flow.StateClose, 11*time.Microsecond
 	failed.Task, failed.Outcome = flow.Task{}, finding.OutcomePortExhausted
-	return []finding.Transition{connect, unbound, softirq, resent, listen, six, hostile, failed}
+	return []finding.Transition{connect, unbound, softirq, resent, tail, listen, six, hostile, failed}
 }
 
 // Losses returns the sorts of loss records.
