@@ -98,7 +98,6 @@ type traceWriter struct {
 func newTraceWriter(in *traceInput, kernel *tracer.Tracer, opts *tracer.Trace) *traceWriter {
 	conv := transition.New(kernel.Read)
 	conv.KernelAges = opts.Filters()
-	conv.Parts = in.State|in.Old|in.New != 0 || in.PID != 0
 	conv.LocalPort, conv.Port = in.LocalPort, in.Port
 	enc := jsonline.New(jsonline.Options{Host: hostName()})
 	return &traceWriter{

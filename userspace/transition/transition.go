@@ -21,19 +21,14 @@ type Converter struct {
 	Read func(socks []*flow.Sock, track bool) error
 	// KernelAges: the events say when the left state was entered.
 	KernelAges bool
-	// Parts: the kernel side leaves out some transitions of a socket and not
-	// others.
-	Parts bool
 	// LocalPort and Port filter connects, whose port the kernel side did not
 	// know; 0 lets all pass.
 	LocalPort, Port uint16
 
 	sockets map[uint64]socket
-	// closed are the sockets that closed last, by cookie.
-	closed [closedSlots]flow.Key
-	portOf map[uint64]int // address → index of a connect without a port
-	ask    []*flow.Sock
-	record finding.Transition
+	portOf  map[uint64]int // address → index of a connect without a port
+	ask     []*flow.Sock
+	record  finding.Transition
 }
 
 // socket is what is remembered of one between its transitions.
@@ -41,8 +36,6 @@ type socket struct {
 	cookie  uint64
 	entered time.Duration
 	role    flow.Role
-	// old and state are its last transition.
-	old, state flow.State
 }
 
 // New returns an empty Converter.
@@ -61,11 +54,7 @@ func (c *Converter) Convert(events []flow.Event, wall time.Time, emit func(*find
 	}
 	for i := range events {
 		e := &events[i]
-		s, has := c.sockets[e.Addr]
-		if c.repeated(e, &s) {
-			continue
-		}
-		s = c.remember(e, s, has)
+		s := c.remember(e)
 		if !c.wants(e) {
 			continue
 		}
@@ -112,9 +101,10 @@ func (c *Converter) previous(e *flow.Event, s socket) time.Duration {
 	return -1
 }
 
-// remember returns what was known before the event, which is s if that is of the
-// same life, and keeps what it adds. A retransmission changes nothing.
-func (c *Converter) remember(e *flow.Event, s socket, has bool) socket {
+// remember returns what was known before the event and keeps what it adds. A
+// retransmission changes nothing.
+func (c *Converter) remember(e *flow.Event) socket {
+	s, has := c.sockets[e.Addr]
 	if s.cookie != e.Cookie {
 		s = socket{cookie: e.Cookie}
 	}
@@ -129,36 +119,14 @@ func (c *Converter) remember(e *flow.Event, s socket, has bool) socket {
 		s.role = flow.RoleServer
 	}
 	next := s
-	next.entered, next.old, next.state = e.Time, e.Old, e.New
+	next.entered = e.Time
 	switch {
 	case e.New == flow.StateClose:
 		delete(c.sockets, e.Addr)
-		c.closed[e.Cookie%closedSlots] = e.Key
 	case has || len(c.sockets) < socketsMax:
 		c.sockets[e.Addr] = next
 	}
 	return s
-}
-
-// closedSlots is for the sockets that close within a millisecond, and a power of two.
-const closedSlots = 1024
-
-// repeated reports whether the kernel side told of this transition before. Under
-// load it happens that both of its programs handle one (bpf/nested.h): several
-// softirqs come between the first and the second, and hide that the first was
-// there. No socket makes the same transition twice in a row. Where the kernel side
-// leaves transitions out, those in between are not known, and it may seem to.
-func (c *Converter) repeated(e *flow.Event, s *socket) bool {
-	if c.Parts || e.Kind == flow.EventRetransmit || e.Cookie == 0 || e.Old == e.New {
-		return false
-	}
-	if last := &c.closed[e.Cookie%closedSlots]; *last == e.Key {
-		if e.Old != flow.StateClose {
-			return true
-		}
-		*last = flow.Key{} // it was disconnected, and connects again
-	}
-	return s.cookie == e.Cookie && s.old == e.Old && s.state == e.New
 }
 
 // findPorts gives connects their local port: a later transition of the same
