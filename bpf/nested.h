@@ -33,7 +33,10 @@ static __always_inline void mark(struct sock *sk, __u32 newstate)
 	y->last_state = newstate;
 }
 
-/* Was this transition marked by the first program? Takes the mark away. */
+/*
+ * Was this transition marked by the first program? Takes the mark away, so that the
+ * outer one's lies on top again, whatever number of others came in between.
+ */
 static __always_inline bool seen(struct sock *sk, __u32 newstate)
 {
 	struct young_cpu *y = marks();
@@ -41,10 +44,18 @@ static __always_inline bool seen(struct sock *sk, __u32 newstate)
 	if (!y)
 		return true;
 	if (y->last == (__u64)sk && y->last_state == newstate) {
-		y->last = 0;
+		y->last = y->prev;
+		y->last_state = y->prev_state;
+		y->prev = 0;
 		return true;
 	}
-	return y->prev == (__u64)sk && y->prev_state == newstate;
+	if (y->prev == (__u64)sk && y->prev_state == newstate) {
+		/* What lies over it was hidden from this program. */
+		y->last = 0;
+		y->prev = 0;
+		return true;
+	}
+	return false;
 }
 
 #endif
