@@ -239,20 +239,27 @@ struct young_tuple {
 
 /*
  * Where a ring of the young generation stands; a cache line each. A CPU has two:
- * the second one, with no last and prev of its own, is for what interrupts the
- * writing of the first.
+ * the second one is for what interrupts the writing of the first.
  */
 struct young_cpu {
-	__u64 head; /* next position to write */
-	__u64 tail; /* next position to look at */
-	__u64 last; /* the transition seen last, and the one before: see seen() */
-	__u64 prev;
-	__u32 last_state;
-	__u32 prev_state;
+	__u64 head;  /* next position to write */
+	__u64 tail;  /* next position to look at */
 	__u32 base;  /* the ring's first slot */
 	__u32 slots; /* and their number, a power of two */
 	__u64 busy;  /* a slot is being written */
 	__u64 given; /* slots given back */
+	__u64 pad[3];
+};
+
+/* Transitions of a CPU that the first program saw, until the second has seen them. */
+#define MARKS 64 /* a softirq makes dozens of transitions */
+struct marks {
+	__u64 top;
+	struct {
+		__u64 cookie;
+		__u32 state;
+		__u32 jiffies; /* the low half */
+	} mark[MARKS];
 };
 
 /* A socket of the old generation, by address. */

@@ -35,6 +35,14 @@ struct {
 	__type(value, struct young_cpu);
 } young_cpus SEC(".maps");
 
+/* For limbo_set_state_nested, by CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* set */
+	__type(key, __u32);
+	__type(value, struct marks);
+} marks SEC(".maps");
+
 /*
  * The old generation, by socket address. Preallocated: elements are wanted in
  * bursts and in any context, where the kernel's allocator for BPF keeps only some

@@ -7,53 +7,61 @@
  * load. A second program on the same tracepoint is run: it handles what the first
  * one did not see. Before 6.1 it never finds anything to do.
  *
- * They run in the order they were attached. If a softirq comes between the two,
- * or inside the second, the mark of its transition lies over that of the outer
- * one, which is found one deeper.
+ * They run in the order they were attached. Transitions of a softirq that comes
+ * between the two, or inside the second, leave marks over that of the outer one;
+ * the second program is shown those or, if it was running, is not. So marks lie on
+ * a stack: who finds his own takes away what lies over it, too. What is left on it
+ * is nobody's; a cookie and a state name one transition for ever, and it goes when
+ * it is older than a jiffy.
  */
 #ifndef TCPLIMBO_NESTED_H
 #define TCPLIMBO_NESTED_H
 
-static __always_inline struct young_cpu *marks(void)
+static __always_inline struct marks *marks_here(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	return bpf_map_lookup_elem(&young_cpus, &cpu);
+	return bpf_map_lookup_elem(&marks, &cpu);
 }
 
 static __always_inline void mark(struct sock *sk, __u32 newstate)
 {
-	struct young_cpu *y = marks();
+	__u32 now = (__u32)bpf_jiffies64();
+	struct marks *m = marks_here();
+	__u64 top;
 
-	if (!y)
+	if (!m)
 		return;
-	y->prev = y->last;
-	y->prev_state = y->last_state;
-	y->last = (__u64)sk;
-	y->last_state = newstate;
+	top = m->top;
+	if (top >= MARKS)
+		top = 0;
+	else if (top && now - m->mark[top - 1].jiffies > 1)
+		top = 0;
+	m->mark[top].cookie = sock_cookie(sk);
+	m->mark[top].state = newstate;
+	m->mark[top].jiffies = now;
+	m->top = top + 1;
 }
 
-/*
- * Was this transition marked by the first program? Takes the mark away, so that the
- * outer one's lies on top again, whatever number of others came in between.
- */
+/* Was this transition marked by the first program? Takes the mark away. */
 static __always_inline bool seen(struct sock *sk, __u32 newstate)
 {
-	struct young_cpu *y = marks();
+	struct marks *m = marks_here();
+	__u64 cookie = sock_cookie(sk), i;
 
-	if (!y)
+	if (!m)
 		return true;
-	if (y->last == (__u64)sk && y->last_state == newstate) {
-		y->last = y->prev;
-		y->last_state = y->prev_state;
-		y->prev = 0;
-		return true;
-	}
-	if (y->prev == (__u64)sk && y->prev_state == newstate) {
-		/* What lies over it was hidden from this program. */
-		y->last = 0;
-		y->prev = 0;
-		return true;
+	i = m->top;
+	for (int n = 0; n < MARKS; n++) {
+		if (!i)
+			return false;
+		i = (i - 1) & (MARKS - 1);
+		barrier_var(i); /* or the verifier does not see the bound */
+		i &= MARKS - 1;
+		if (m->mark[i].cookie == cookie && m->mark[i].state == newstate) {
+			m->top = i;
+			return true;
+		}
 	}
 	return false;
 }

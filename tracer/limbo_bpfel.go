@@ -90,6 +90,17 @@ type limboHolder struct {
 	Pad         [5]uint8
 }
 
+type limboMarks struct {
+	_    structs.HostLayout
+	Top  uint64
+	Mark [64]struct {
+		_       structs.HostLayout
+		Cookie  uint64
+		State   uint32
+		Jiffies uint32
+	}
+}
+
 type limboPromoted struct {
 	_       structs.HostLayout
 	Cookie  uint64
@@ -239,17 +250,14 @@ type limboWriteQueues struct {
 }
 
 type limboYoungCpu struct {
-	_         structs.HostLayout
-	Head      uint64
-	Tail      uint64
-	Last      uint64
-	Prev      uint64
-	LastState uint32
-	PrevState uint32
-	Base      uint32
-	Slots     uint32
-	Busy      uint64
-	Given     uint64
+	_     structs.HostLayout
+	Head  uint64
+	Tail  uint64
+	Base  uint32
+	Slots uint32
+	Busy  uint64
+	Given uint64
+	Pad   [3]uint64
 }
 
 type limboYoungSlot struct {
@@ -282,6 +290,7 @@ type limboYoungTuple struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	limboMapEvents               = "events"
+	limboMapMarks                = "marks"
 	limboMapOldGeneration        = "old_generation"
 	limboMapSynCauses            = "syn_causes"
 	limboMapSynDrops             = "syn_drops"
@@ -402,6 +411,7 @@ type limboProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboMapSpecs struct {
 	Events        *ebpf.MapSpec `ebpf:"events"`
+	Marks         *ebpf.MapSpec `ebpf:"marks"`
 	OldGeneration *ebpf.MapSpec `ebpf:"old_generation"`
 	SynCauses     *ebpf.MapSpec `ebpf:"syn_causes"`
 	SynDrops      *ebpf.MapSpec `ebpf:"syn_drops"`
@@ -478,6 +488,7 @@ func (o *limboObjects) Close() error {
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboMaps struct {
 	Events        *ebpf.Map `ebpf:"events"`
+	Marks         *ebpf.Map `ebpf:"marks"`
 	OldGeneration *ebpf.Map `ebpf:"old_generation"`
 	SynCauses     *ebpf.Map `ebpf:"syn_causes"`
 	SynDrops      *ebpf.Map `ebpf:"syn_drops"`
@@ -491,6 +502,7 @@ type limboMaps struct {
 func (m *limboMaps) Close() error {
 	return _LimboClose(
 		m.Events,
+		m.Marks,
 		m.OldGeneration,
 		m.SynCauses,
 		m.SynDrops,

@@ -138,6 +138,7 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	spec.Maps["young_ring"].MaxEntries = (opts.YoungSlots + nestedSlots) * uint32(cpus)
 	spec.Maps["young_tuples"].MaxEntries = spec.Maps["young_ring"].MaxEntries
 	spec.Maps["young_cpus"].MaxEntries = 2 * uint32(cpus)
+	spec.Maps["marks"].MaxEntries = uint32(cpus)
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),
 		"cpus":         uint32(cpus),
