@@ -113,6 +113,7 @@ func TestMapsHoldGoTypes(t *testing.T) {
 		"young_tuples":   {4, unsafe.Sizeof(limboYoungTuple{}), 0},
 		"young_cpus":     {4, unsafe.Sizeof(limboYoungCpu{}), 0},
 		"old_generation": {8, unsafe.Sizeof(limboPromoted{}), 0},
+		"marks":          {4, unsafe.Sizeof(limboMarks{}), 0},
 		"values":         {4, unsafe.Sizeof(limboSockValues{}), valuesMax},
 		"wanted":         {8, 1, wantedMax},
 		"syn_drops":      {8, unsafe.Sizeof(limboSynDrop{}), 0},
