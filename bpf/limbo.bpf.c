@@ -28,7 +28,7 @@
 #include "local.h"
 
 /* Runs of an unattached program are kept short: nothing else runs meanwhile. */
-#define AGE_RUN 512
+#define AGE_RUN 256
 #define WALK_RUN 256
 #define WALK_VISITS 4096
 

@@ -121,37 +121,43 @@ static __always_inline void promote(__u64 addr, struct promoted *p)
 }
 
 /*
+ * Nearly all minisockets have gone on to TIME_WAIT: ask that first, even of what may
+ * not be one. The bodies of long loops are functions of their own, which the
+ * verifier goes through once and not at each turn.
+ */
+__noinline int is_successor(__u64 addr, __u64 net, __u64 hash_ports, __u64 addrpair)
+{
+	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)addr;
+	struct sock_common *c = (struct sock_common *)addr;
+
+	return BPF_CORE_READ(tw, tw_substate) == TCP_FIN_WAIT2 &&
+	       BPF_CORE_READ(c, skc_state) == TCP_TIME_WAIT &&
+	       BPF_CORE_READ(c, skc_hash) == hash_ports >> 32 &&
+	       BPF_CORE_READ(c, skc_portpair) == (__u32)hash_ports &&
+	       (__u64)BPF_CORE_READ(c, skc_net.net) == net &&
+	       (!addrpair || BPF_CORE_READ(c, skc_addrpair) == addrpair);
+}
+
+/*
  * The minisocket that stands in for a closed FIN_WAIT2 socket, 0 if there is
  * none (any more). No tracepoint names it: tcp_time_wait() hashes it into the
  * bucket of the socket it replaces (net/ipv4/tcp_minisocks.c), so look there.
  * IPv6 addresses are not compared: the full 32-bit hash covers them, and the
  * reader of the values takes the addresses from the minisocket itself.
- * A global function: verified once, not for each caller.
  */
-__noinline __u64 search_bucket(__u64 bucket, __u64 net, __u32 hash, __u32 portpair, __u64 addrpair)
+__noinline __u64 search_bucket(__u64 bucket, __u64 net, __u64 hash_ports, __u64 addrpair)
 {
 	struct hlist_nulls_node *node =
 		BPF_CORE_READ((struct inet_ehash_bucket *)bucket, chain.first);
 
 	for (int i = 0; i < CHAIN_MAX; i++) {
-		struct inet_timewait_sock *tw;
-		struct sock_common *c;
+		__u64 addr =
+			(__u64)node - bpf_core_field_offset(struct sock_common, skc_nulls_node);
 
 		if (!node || ((__u64)node & 1))
 			return 0;
-		c = (void *)node - bpf_core_field_offset(struct sock_common, skc_nulls_node);
-		tw = (struct inet_timewait_sock *)c;
-		/*
-		 * Nearly all minisockets have gone on to TIME_WAIT: ask that first,
-		 * even of what may not be one.
-		 */
-		if (BPF_CORE_READ(tw, tw_substate) == TCP_FIN_WAIT2 &&
-		    BPF_CORE_READ(c, skc_state) == TCP_TIME_WAIT &&
-		    BPF_CORE_READ(c, skc_hash) == hash &&
-		    BPF_CORE_READ(c, skc_portpair) == portpair &&
-		    (__u64)BPF_CORE_READ(c, skc_net.net) == net &&
-		    (!addrpair || BPF_CORE_READ(c, skc_addrpair) == addrpair))
-			return (__u64)c;
+		if (is_successor(addr, net, hash_ports, addrpair))
+			return addr;
 		node = BPF_CORE_READ(node, next);
 	}
 	COUNT(chain_cut);
@@ -172,8 +178,8 @@ static __always_inline __u64 find_timewait(const struct young_tuple *t)
 		ehash = (__u64)BPF_CORE_READ(hashinfo, ehash);
 		mask = BPF_CORE_READ(hashinfo, ehash_mask);
 	}
-	return search_bucket(ehash + (__u64)(t->hash & mask) * size, t->net, t->hash, t->portpair,
-			     t->addrpair);
+	return search_bucket(ehash + (__u64)(t->hash & mask) * size, t->net,
+			     (__u64)t->hash << 32 | t->portpair, t->addrpair);
 }
 
 /* When a minisocket entered FIN_WAIT2; not known better, when it was closed. */

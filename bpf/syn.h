@@ -124,18 +124,19 @@ static __always_inline __u32 neighbour_hash(struct next_hop *to, struct neigh_ha
 	return hash >> (32 - (BPF_CORE_READ(nht, hash_shift) & 31));
 }
 
-static __always_inline bool is_neighbour(struct neighbour *n, struct next_hop *to)
+/* A function of its own, as all bodies of long loops: see is_successor(). */
+__noinline int is_neighbour(__u64 addr, __u64 dev, __u64 words, __u64 low, __u64 high)
 {
-	__u32 key[4] = {};
+	struct neighbour *n = (struct neighbour *)addr;
+	__u64 key[2] = {};
 
-	if (BPF_CORE_READ(n, dev) != to->dev)
-		return false;
-	if (to->words == 1)
+	if ((__u64)BPF_CORE_READ(n, dev) != dev)
+		return 0;
+	if (words == 1)
 		bpf_probe_read_kernel(key, 4, &n->primary_key);
 	else
 		bpf_probe_read_kernel(key, 16, &n->primary_key);
-	return key[0] == to->key[0] && key[1] == to->key[1] && key[2] == to->key[2] &&
-	       key[3] == to->key[3];
+	return key[0] == low && key[1] == high;
 }
 
 /*
@@ -146,13 +147,15 @@ static __always_inline bool is_neighbour(struct neighbour *n, struct next_hop *t
 static __always_inline __u8 neighbour_state(struct next_hop *to)
 {
 	struct neigh_hash_table *nht = neighbours_of(to);
+	__u64 low = to->key[0] | (__u64)to->key[1] << 32;
+	__u64 high = to->key[2] | (__u64)to->key[3] << 32;
 	struct neighbour *n;
 
 	if (!nht)
 		return 0;
 	n = core_neighbour_first(nht, neighbour_hash(to, nht));
 	for (int i = 0; n && i < CHAIN_MAX; i++) {
-		if (is_neighbour(n, to))
+		if (is_neighbour((__u64)n, (__u64)to->dev, to->words, low, high))
 			return BPF_CORE_READ(n, nud_state);
 		n = core_neighbour_next(n);
 	}

@@ -67,7 +67,7 @@ const (
 	// youngBudget bounds the young generation's memory on hosts with many
 	// CPUs, youngMost and youngLeast a CPU's share of it. A slot takes 104 bytes.
 	youngBudget = 16 << 20
-	youngMost   = 8192
+	youngMost   = 16384
 	youngLeast  = 512
 )
 
