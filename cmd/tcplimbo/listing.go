@@ -17,14 +17,15 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/table"
 )
 
-// listGCPercent lets the heap grow to five times what is in use.
-const listGCPercent = 400
+// listMemory is what the heap may grow to before garbage is collected.
+const listMemory = 256 << 20
 
 // listSockets prints the sockets in limbo of this moment.
 func listSockets(_ context.Context, in *listInput) (err error) {
 	// It ends soon: collecting garbage costs more than the memory is worth.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(listGCPercent)
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(-1)
+		debug.SetMemoryLimit(listMemory)
 	}
 	kernel, err := attach(tracer.Options{ReadOnly: true})
 	if err != nil {
