@@ -161,6 +161,9 @@ static __always_inline int look_at_socket(const struct young_slot *s, __u32 inde
 	task_of_slot(&p.task, s, BPF_CORE_READ((struct sock *)c, sk_uid.val));
 	p.state = state;
 	promote(s->sk, &p);
+	/* Replaced by a minisocket while the old generation did not know it yet? */
+	if (s->state == TCP_FIN_WAIT1 && !covers(s, BPF_CORE_READ(c, skc_state)))
+		promote_timewait(find_timewait(t), s, t);
 	return LOOK_PROMOTED;
 }
 
@@ -345,7 +348,11 @@ static __always_inline void forget(struct sock *sk, int oldstate, int newstate)
 	} else if (s) {
 		s->seq = 0;
 		barrier();
-		if (back == 1 && y->tail < y->head) {
+		/*
+		 * Not what the ageing pass, which may run elsewhere, could be at: it
+		 * would believe that it has looked at who comes to this position next.
+		 */
+		if (back == 1 && y->tail < y->head && s->jiffies == bpf_jiffies64()) {
 			y->given++;
 			y->head--;
 		}

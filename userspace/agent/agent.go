@@ -287,7 +287,7 @@ func (a *Agent) tick(now time.Duration) error {
 	}
 	a.meter.Kernel(stats)
 	a.countRetransmits(&stats)
-	a.survey.note(stats.Hidden)
+	a.survey.note(stats.Hidden + a.detector.Unseen())
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {
 			return err

@@ -82,6 +82,8 @@ type Detector struct {
 	queue   queue
 	free    []*entry
 	flagged int
+	// unseen counts the tracked sockets that moved on and no event said so.
+	unseen uint64
 	// connecting counts the entries in SYN_SENT.
 	connecting int
 	// halfClosed are the flagged full sockets in FIN_WAIT2, by cookie.
@@ -103,6 +105,10 @@ func New(cfg Config) *Detector {
 		halfClosed: make(map[uint64]*entry),
 	}
 }
+
+// Unseen returns how many tracked sockets have moved on with no event to tell. What
+// took the place of one, a minisocket, is found by a walk.
+func (d *Detector) Unseen() uint64 { return d.unseen }
 
 // Len returns how many sockets are watched and how many of them are flagged.
 func (d *Detector) Len() (watched, flagged int) { return len(d.entries), d.flagged }

@@ -142,6 +142,9 @@ func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
 		d.schedule(ent, now+2*d.cfg.Tick)
 		return
 	}
+	if ent.tracked && !ent.sock.TimeWait {
+		d.unseen++
+	}
 	if s.Gone {
 		d.end(ent, goneOutcome(ent, now), now)
 		return

@@ -59,7 +59,7 @@ func TestBadInput(t *testing.T) {
 		"negative":          {args: []string{"run", "--syn-sent", "-3s"}, code: exitUsage, words: []string{"syn-sent", "-3s"}},
 		"overflow":          {args: []string{"run", "--fin-wait2", "999999999h"}, code: exitUsage, words: []string{"fin-wait2"}},
 		"no tick":           {args: []string{"run", "--tick", "0"}, code: exitUsage, words: []string{"tick"}},
-		"all off":           {args: []string{"run", "--syn-sent", "0", "--fin-wait2", "0", "--close-wait", "0", "--closing", "0"}, code: exitUsage},
+		"all off":           {args: []string{"run", "--syn-sent", "0", "--fin-wait2", "0", "--close-wait", "0", "--closing", "0", "--established", "0"}, code: exitUsage},
 		"bad output":        {args: []string{"run", "-o", "xml"}, code: exitUsage, words: []string{"xml", "json"}},
 		"argument":          {args: []string{"run", "fast"}, code: exitUsage, words: []string{"fast"}},
 		"missing value":     {args: []string{"run", "--close-wait"}, code: exitUsage, words: []string{"close-wait"}},
