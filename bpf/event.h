@@ -257,8 +257,7 @@ struct marks {
 	__u64 top;
 	struct {
 		__u64 cookie;
-		__u32 state;
-		__u32 jiffies; /* the low half */
+		__u64 state;
 	} mark[MARKS];
 };
 

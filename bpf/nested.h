@@ -11,8 +11,8 @@
  * between the two, or inside the second, leave marks over that of the outer one;
  * the second program is shown those or, if it was running, is not. So marks lie on
  * a stack: who finds his own takes away what lies over it, too. What is left on it
- * is nobody's; a cookie and a state name one transition for ever, and it goes when
- * it is older than a jiffy.
+ * is nobody's: it harms nobody, because a cookie and a state name one transition,
+ * and goes when the stack is full.
  */
 #ifndef TCPLIMBO_NESTED_H
 #define TCPLIMBO_NESTED_H
@@ -26,7 +26,6 @@ static __always_inline struct marks *marks_here(void)
 
 static __always_inline void mark(struct sock *sk, __u32 newstate)
 {
-	__u32 now = (__u32)bpf_jiffies64();
 	struct marks *m = marks_here();
 	__u64 top;
 
@@ -35,11 +34,8 @@ static __always_inline void mark(struct sock *sk, __u32 newstate)
 	top = m->top;
 	if (top >= MARKS)
 		top = 0;
-	else if (top && now - m->mark[top - 1].jiffies > 1)
-		top = 0;
 	m->mark[top].cookie = sock_cookie(sk);
 	m->mark[top].state = newstate;
-	m->mark[top].jiffies = now;
 	m->top = top + 1;
 }
 

@@ -94,10 +94,9 @@ type limboMarks struct {
 	_    structs.HostLayout
 	Top  uint64
 	Mark [64]struct {
-		_       structs.HostLayout
-		Cookie  uint64
-		State   uint32
-		Jiffies uint32
+		_      structs.HostLayout
+		Cookie uint64
+		State  uint64
 	}
 }
 
