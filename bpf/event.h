@@ -252,7 +252,7 @@ struct young_cpu {
 };
 
 /* Transitions of a CPU that the first program saw, until the second has seen them. */
-#define MARKS 64 /* a softirq makes dozens of transitions */
+#define MARKS 256 /* a softirq makes dozens of transitions */
 struct marks {
 	__u64 top;
 	struct {

@@ -11,8 +11,8 @@
  * between the two, or inside the second, leave marks over that of the outer one;
  * the second program is shown those or, if it was running, is not. So marks lie on
  * a stack: who finds his own takes away what lies over it, too. What is left on it
- * is nobody's: it harms nobody, because a cookie and a state name one transition,
- * and goes when the stack is full.
+ * is nobody's, harms nobody, because a cookie and a state name one transition, and
+ * is overwritten when the stack has grown round.
  */
 #ifndef TCPLIMBO_NESTED_H
 #define TCPLIMBO_NESTED_H
@@ -27,35 +27,32 @@ static __always_inline struct marks *marks_here(void)
 static __always_inline void mark(struct sock *sk, __u32 newstate)
 {
 	struct marks *m = marks_here();
-	__u64 top;
+	__u64 i;
 
 	if (!m)
 		return;
-	top = m->top;
-	if (top >= MARKS)
-		top = 0;
-	m->mark[top].cookie = sock_cookie(sk);
-	m->mark[top].state = newstate;
-	m->top = top + 1;
+	i = m->top & (MARKS - 1);
+	m->mark[i].cookie = sock_cookie(sk);
+	m->mark[i].state = newstate;
+	m->top++;
 }
 
 /* Was this transition marked by the first program? Takes the mark away. */
 static __always_inline bool seen(struct sock *sk, __u32 newstate)
 {
+	__u64 cookie = sock_cookie(sk), top;
 	struct marks *m = marks_here();
-	__u64 cookie = sock_cookie(sk), i;
 
 	if (!m)
 		return true;
-	i = m->top;
+	top = m->top;
 	for (int n = 0; n < MARKS; n++) {
-		if (!i)
-			return false;
-		i = (i - 1) & (MARKS - 1);
-		barrier_var(i); /* or the verifier does not see the bound */
-		i &= MARKS - 1;
+		__u64 i;
+
+		top--;
+		i = top & (MARKS - 1);
 		if (m->mark[i].cookie == cookie && m->mark[i].state == newstate) {
-			m->top = i;
+			m->top = top;
 			return true;
 		}
 	}

@@ -93,7 +93,7 @@ type limboHolder struct {
 type limboMarks struct {
 	_    structs.HostLayout
 	Top  uint64
-	Mark [64]struct {
+	Mark [256]struct {
 		_      structs.HostLayout
 		Cookie uint64
 		State  uint64
