@@ -199,7 +199,11 @@ func (s *scene) audit(a *agent, resolved bool) {
 			continue
 		}
 		if !known[r.tuple()] && s.mine(r) && !s.slow[r.tuple().NetNS] {
-			wrong.add("false alarm", r.line)
+			if s.stillIn(r.tuple(), r.str("network.connection.state")) {
+				s.t.Logf("true, though of a connection that was closed at both ends: %s", r.line)
+			} else {
+				wrong.add("false alarm", r.line)
+			}
 		}
 		if tp, ok := ids[r.id()]; ok && tp != r.tuple() {
 			wrong.add("one id for two sockets", r.line)
@@ -213,6 +217,18 @@ func (s *scene) audit(a *agent, resolved bool) {
 	if n := losses(records); n > 0 {
 		s.t.Logf("the agent says that %d records were lost", n)
 	}
+}
+
+// stillIn asks sock_diag whether a socket of this namespace is in that state. Under
+// churn a minisocket stays in FIN_WAIT2 once in some 100,000 connections, although
+// the peer has closed too; ss(8) shows it there as well.
+func (s *scene) stillIn(tp workload.Tuple, state string) bool {
+	socks, err := workload.Diag(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	d, ok := socks[tp]
+	return ok && d.StateName() == state
 }
 
 // problems gathers failures of many sockets into few lines.
