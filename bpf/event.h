@@ -220,9 +220,8 @@ struct young_slot {
 	__u64 jiffies; /* when it was written: a load, where a clock costs 25 ns */
 	__u32 pid;     /* the rest of struct task_id; 0: not known */
 	__u32 tid;
-	__u32 given; /* how many slots had been given back: tells apart who had this position */
 	__u8 state;
-	__u8 pad[3];
+	__u8 pad[7];
 	__u8 comm[COMM_LEN];
 };
 
@@ -247,8 +246,7 @@ struct young_cpu {
 	__u32 base;  /* the ring's first slot */
 	__u32 slots; /* and their number, a power of two */
 	__u64 busy;  /* a slot is being written */
-	__u64 given; /* slots given back */
-	__u64 pad[3];
+	__u64 pad[4];
 };
 
 /* Transitions of a CPU that the first program saw, until the second has seen them. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * tcplimbo's kernel side: two tracepoints, one iterator, and four programs that
- * are never attached but run by the agent when it wants them.
+ * tcplimbo's kernel side: three tracepoints, one iterator, and programs that are
+ * never attached but run by the agent when it wants them.
  */
 #include "kernel.h"
 #include "net.h"

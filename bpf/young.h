@@ -126,16 +126,12 @@ static __always_inline int look_at_timewait(const struct young_slot *s, __u32 in
 static __always_inline bool copy_slot(struct young_slot *to, const struct young_slot *s,
 				      __u64 position)
 {
-	__u32 given = *(volatile const __u32 *)&s->given;
-
-	barrier();
 	if (s->seq != position + 1)
 		return false;
 	barrier();
 	__builtin_memcpy(to, s, sizeof(*to));
 	barrier();
-	return *(volatile const __u64 *)&s->seq == position + 1 &&
-	       *(volatile const __u32 *)&s->given == given && to->given == given;
+	return *(volatile const __u64 *)&s->seq == position + 1;
 }
 
 static __always_inline int look_at_socket(const struct young_slot *s, __u32 index)
@@ -261,7 +257,6 @@ static __always_inline void remember(struct sock *sk, int state)
 		}
 		s->seq = 0;
 		barrier();
-		s->given = y->given;
 		fill_slot(s, index, sk, state);
 		barrier();
 		s->seq = y->head + 1;
@@ -352,10 +347,8 @@ static __always_inline void forget(struct sock *sk, int oldstate, int newstate)
 		 * Not what the ageing pass, which may run elsewhere, could be at: it
 		 * would believe that it has looked at who comes to this position next.
 		 */
-		if (back == 1 && y->tail < y->head && s->jiffies == bpf_jiffies64()) {
-			y->given++;
+		if (back == 1 && y->tail < y->head && s->jiffies == bpf_jiffies64())
 			y->head--;
-		}
 	}
 	y->busy = 0;
 }

@@ -99,7 +99,7 @@ func (f *forge) recorded(make func(testing.TB, family) stuck, fam family, state 
 	}
 	defer f.clear()
 	for ring := range uint32(2 * f.tr.cpus) {
-		y := f.cpu(ring, func(*limboYoungCpu) {})
+		y := f.ring(ring)
 		for i := range min(uint32(y.Head), y.Slots) {
 			s := f.at(y.Base + i)
 			if s.Cookie != st.cookie {
@@ -153,13 +153,19 @@ func (f *forge) put(index uint32, s slot) {
 	}
 }
 
-// cpu changes where a ring stands, and returns it.
-func (f *forge) cpu(ring uint32, change func(*limboYoungCpu)) limboYoungCpu {
+// ring returns where a ring stands.
+func (f *forge) ring(ring uint32) (y limboYoungCpu) {
 	f.t.Helper()
-	var y limboYoungCpu
 	if err := f.tr.objs.YoungCpus.Lookup(ring, &y); err != nil {
 		f.t.Fatal(err)
 	}
+	return y
+}
+
+// cpu changes where a ring stands; not while the programs are attached.
+func (f *forge) cpu(ring uint32, change func(*limboYoungCpu)) limboYoungCpu {
+	f.t.Helper()
+	y := f.ring(ring)
 	change(&y)
 	if err := f.tr.objs.YoungCpus.Put(ring, y); err != nil {
 		f.t.Fatal(err)
@@ -169,7 +175,7 @@ func (f *forge) cpu(ring uint32, change func(*limboYoungCpu)) limboYoungCpu {
 
 func (f *forge) tail() uint64 {
 	f.t.Helper()
-	return f.cpu(0, func(*limboYoungCpu) {}).Tail
+	return f.ring(0).Tail
 }
 
 func (f *forge) events() []flow.Event {

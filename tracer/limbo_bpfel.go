@@ -255,8 +255,7 @@ type limboYoungCpu struct {
 	Base  uint32
 	Slots uint32
 	Busy  uint64
-	Given uint64
-	Pad   [3]uint64
+	Pad   [4]uint64
 }
 
 type limboYoungSlot struct {
@@ -267,9 +266,8 @@ type limboYoungSlot struct {
 	Jiffies uint64
 	Pid     uint32
 	Tid     uint32
-	Given   uint32
 	State   uint8
-	Pad     [3]uint8
+	Pad     [7]uint8
 	Comm    [16]uint8
 }
 

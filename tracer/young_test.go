@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
@@ -245,4 +247,75 @@ func checkReplaced(t *testing.T, f *forge, events []flow.Event, cookie uint64) {
 	if stats := f.stats(); stats.Stale != 1 {
 		t.Errorf("%d stale entries counted, want 1", stats.Stale)
 	}
+}
+
+// A slot that a socket leaves a while later is struck out but not given back: the
+// ageing pass may be at it, and would not look at who came to its position next.
+func TestOnlyFreshSlotsAreGivenBack(t *testing.T) {
+	f := newForge(t).in(t)
+	cpu := onOneCPU(t)
+	eventually(t, "a slot that nothing else on this CPU wrote over", func() bool { return f.struckOut(cpu) })
+}
+
+// struckOut reports whether the slot of a connect that waited some jiffies and was
+// then given up still counts as written; false if it is not there to be seen.
+func (f *forge) struckOut(cpu uint32) bool {
+	f.t.Helper()
+	f.clear()
+	if err := f.tr.Attach(); err != nil {
+		f.t.Fatal(err)
+	}
+	st := makeSynSent(f.t, ipv4)
+	index, position, ok := f.slotOf(cpu, st.cookie)
+	begin, err := f.tr.jiffies()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	eventually(f.t, "some jiffies later", func() bool {
+		now, err := f.tr.jiffies()
+		return err == nil && now > begin+2
+	})
+	st.close()
+	if err := f.tr.Detach(); err != nil {
+		f.t.Fatal(err)
+	}
+	if s := f.at(index); !ok || s.Cookie != st.cookie || s.Seq != 0 {
+		return false
+	}
+	if head := f.ring(cpu).Head; head <= position {
+		f.t.Fatalf("the slot at %d was given back: head is %d", position, head)
+	}
+	return true
+}
+
+// slotOf finds the slot of a socket in a CPU's ring.
+func (f *forge) slotOf(cpu uint32, cookie uint64) (index uint32, position uint64, ok bool) {
+	f.t.Helper()
+	y := f.ring(cpu)
+	for position := range y.Head {
+		index := y.Base + uint32(position%uint64(y.Slots))
+		if s := f.at(index); s.Cookie == cookie && s.Seq == position+1 {
+			return index, position, true
+		}
+	}
+	return 0, 0, false
+}
+
+// onOneCPU keeps the test's thread on a CPU that it may use, and returns which.
+func onOneCPU(t *testing.T) uint32 {
+	t.Helper()
+	var allowed, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		t.Fatal(err)
+	}
+	cpu := 0
+	for !allowed.IsSet(cpu) {
+		cpu++
+	}
+	one.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.SchedSetaffinity(0, &allowed) })
+	return uint32(cpu)
 }
