@@ -114,6 +114,8 @@ type Agent struct {
 	dropsOn     bool
 	dropsUntil  time.Duration
 	dropsFailed sync.Once
+	// wasConnecting: a connect waited at the last tick.
+	wasConnecting bool
 
 	queries []owner.Query
 	pending []*detect.Verdict

@@ -11,12 +11,17 @@ import (
 // stopped waiting: where one is stuck, the next is not far.
 const dropsLinger = 10 * time.Second
 
-// watchDrops looks at dropped packets as long as a connect waits. What cannot be
-// attached is tried again at the next tick: a reason is lost by that, not a finding.
+// watchDrops looks at dropped packets as long as a connect waits. One that is there
+// at two ticks in a row tells a connect that waits from those that pass: where many
+// are made, some always outlive the young generation. A SYN is sent again after a
+// second (TCP_TIMEOUT_INIT), so that is early enough. What cannot be attached is
+// tried again at the next tick: a reason is lost by that, not a finding.
 func (a *Agent) watchDrops(now time.Duration) {
-	if a.detector.Connecting() > 0 {
+	connecting := a.detector.Connecting() > 0
+	if connecting && a.wasConnecting {
 		a.dropsUntil = now + dropsLinger
 	}
+	a.wasConnecting = connecting
 	on := now < a.dropsUntil
 	if on == a.dropsOn {
 		return

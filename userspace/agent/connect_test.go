@@ -44,6 +44,22 @@ func TestDropsAreWatchedWhileConnectsWait(t *testing.T) {
 	})
 }
 
+// Connects that only pass, however many, are no reason to look.
+func TestDropsAreNotWatchedForConnectsThatPass(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		for i := range uint64(20) {
+			b.k.enter(fakeSock(i+1, i+1, flow.StateSynSent), task(7))
+			b.pass(tick)
+			b.k.move(i+1, flow.StateEstablished, 0)
+			b.pass(tick)
+		}
+		if n := len(b.k.called("WatchSYN")); n != 0 {
+			t.Errorf("looked at %d times", n)
+		}
+	})
+}
+
 // Without it findings come all the same.
 func TestDropsThatCannotBeWatched(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {

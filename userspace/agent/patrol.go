@@ -75,15 +75,14 @@ func (a *Agent) patrolSome() error {
 	if !a.patrol.walking {
 		return nil
 	}
-	begin, used := a.cfg.BootTime(), a.cfg.CPUTime()
+	begin, cost := a.cfg.BootTime(), a.meterCost()
 	for {
 		done, err := a.kernel.WalkSome(a.patrol.want, a.met)
 		if err != nil {
 			return fmt.Errorf("walking connections: %w", err)
 		}
-		took := a.cfg.BootTime() - begin
-		if done || took >= slice {
-			a.patrol.spent += min(took, a.cfg.CPUTime()-used)
+		if done || a.cfg.BootTime()-begin >= slice {
+			a.patrol.spent += cost()
 			if done {
 				return a.endPatrol()
 			}

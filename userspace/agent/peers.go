@@ -35,8 +35,8 @@ type peers struct {
 }
 
 // find fills ends. The walk is made before the owners are looked for, so that one
-// look at all descriptors does for both ends.
-func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration) error {
+// look at all descriptors does for both ends. cost meters it.
+func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration, cost func() time.Duration) error {
 	before := clock()
 	if before+peerCredit < p.earned {
 		p.quiet = 0
@@ -51,10 +51,9 @@ func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration) erro
 		return err
 	}
 	p.ends = ends
-	after := clock()
-	p.cost = believed(after-before, p.cost)
+	p.cost = believed(cost(), p.cost)
 	p.earned = max(p.earned, before) + peerShare*p.cost
-	p.quiet = after + min(peerShare*p.cost, peerPatience)
+	p.quiet = clock() + min(peerShare*p.cost, peerPatience)
 	return nil
 }
 

@@ -134,7 +134,7 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if len(a.queries) == 0 {
 		return nil
 	}
-	if err := a.peers.find(a.pending, a.cfg.BootTime); err != nil {
+	if err := a.peers.find(a.pending, a.cfg.BootTime, a.meterCost()); err != nil {
 		return err
 	}
 	a.queries = a.peers.queries(a.queries)

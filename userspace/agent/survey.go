@@ -78,7 +78,12 @@ func (s *survey) note(hidden uint64) {
 	}
 }
 
+// due leaves the sockets that the last walk put off to be looked at first: a walk
+// in between would put them off once more.
 func (s *survey) due(now time.Duration) bool {
+	if len(s.young) > 0 {
+		return false
+	}
 	return now >= s.next || s.waiting && now >= s.last+max(s.every, hiddenShare*s.cost)
 }
 
@@ -112,8 +117,9 @@ func (a *Agent) walk(now time.Duration) error {
 	a.found = a.found[:0]
 	a.survey.young, a.survey.states = a.survey.young[:0], a.survey.states[:0]
 	err := a.kernel.Walk(flow.WalkStates{States: a.states}, func(s *flow.Sock) {
-		// Most are on their way, and if not, the young generation has them.
-		if a.survey.walked && detect.AgeBound(s) < settle && len(a.survey.young) < settleMost {
+		// Most are on their way, and if not, the young generation has them;
+		// unless what it told was lost.
+		if a.survey.walked && !a.losses.reread && detect.AgeBound(s) < settle && len(a.survey.young) < settleMost {
 			a.survey.young = append(a.survey.young, &flow.Sock{ID: s.ID})
 			a.survey.states = append(a.survey.states, s.State)
 			return

@@ -119,3 +119,34 @@ func TestFollow(t *testing.T) {
 		}
 	})
 }
+
+// After a loss a walk leaves nothing to the young generation, whose word may be
+// what was lost; and losses that go on put nothing off for ever.
+func TestLossTakesWhatPasses(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		b.pass(20 * tick)
+		// Nothing proves how long a close has waited for a window.
+		s := fakeSock(1, 1, flow.StateLastAck)
+		b.k.exist(s, 0)
+		for range 4 {
+			b.k.lose(func(l *flow.Losses) { l.RingFull++ })
+			b.pass(tick)
+		}
+		if _, _, ok := b.k.Recall(s.Key); !ok {
+			t.Error("not tracked after walks that followed losses")
+		}
+	})
+}
+
+// What was put off is looked at before another walk could put it off again.
+func TestSurveyWaitsForWhatItPutOff(t *testing.T) {
+	s := survey{waiting: true}
+	if !s.due(time.Hour) {
+		t.Fatal("not due")
+	}
+	s.young = []*flow.Sock{{}}
+	if s.due(time.Hour) {
+		t.Error("due while sockets of the last walk wait to be looked at")
+	}
+}

@@ -152,7 +152,9 @@ func TestPeerSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Idle connections whose peer is gone show nothing, so nothing is said.
-	time.Sleep(stallAfter)
+	if a.wait(stallAfter, func(r []*record) bool { return len(r) > 0 }) {
+		t.Fatal("said something of an idle connection")
+	}
 	from := time.Now()
 	if _, err := l.near.Write(make([]byte, 1000)); err != nil {
 		t.Fatal(err)

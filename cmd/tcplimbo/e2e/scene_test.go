@@ -199,7 +199,7 @@ func (s *scene) audit(a *agent, resolved bool) {
 			continue
 		}
 		if !known[r.tuple()] && s.mine(r) && !s.slow[r.tuple().NetNS] {
-			if s.stillIn(r.tuple(), r.str("network.connection.state")) {
+			if s.standsInFinWait2(r) {
 				s.t.Logf("true, though of a connection that was closed at both ends: %s", r.line)
 			} else {
 				wrong.add("false alarm", r.line)
@@ -219,16 +219,19 @@ func (s *scene) audit(a *agent, resolved bool) {
 	}
 }
 
-// stillIn asks sock_diag whether a socket of this namespace is in that state. Under
+// standsInFinWait2 asks sock_diag whether an orphan that was flagged is one. Under
 // churn a minisocket stays in FIN_WAIT2 once in some 100,000 connections, although
 // the peer has closed too; ss(8) shows it there as well.
-func (s *scene) stillIn(tp workload.Tuple, state string) bool {
+func (s *scene) standsInFinWait2(r *record) bool {
+	if r.str("tcplimbo.finding.reason") != "orphaned" {
+		return false
+	}
 	socks, err := workload.Diag(nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d, ok := socks[tp]
-	return ok && d.StateName() == state
+	d, ok := socks[r.tuple()]
+	return ok && d.StateName() == "fin_wait_2"
 }
 
 // problems gathers failures of many sockets into few lines.
