@@ -211,6 +211,8 @@ type Peer struct {
 	Orphan, Unaccepted bool
 	// Owner is who holds it; its process has RelationHolder or RelationNone.
 	Owner Owner
+	// Workload is nil where it is not known.
+	Workload *Workload
 }
 
 // Listener is a listener on this host that takes no more connections.
@@ -252,6 +254,11 @@ type Finding struct {
 	Live bool
 
 	Owner Owner
+	// Workload is nil where the owner, or the socket if it has none, is in no
+	// container, or in none that is known yet.
+	Workload *Workload
+	// Stack is nil where stacks are turned off.
+	Stack *Stack
 	// Peer is nil where the other end is not known to be on this host.
 	Peer    *Peer
 	GivesUp GivesUp
