@@ -246,13 +246,13 @@ func (s *Symbols) resolveFile(ctx context.Context, proc string, m *memory, place
 		return
 	}
 	o := object{root: proc + "/root", roots: s.roots, path: unescape(r.path), r: f, size: id.size}
-	frames, err := o.frames(ctx, missing)
+	frames, err := o.carefully(ctx, missing)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for offset, list := range frames {
 		s.cache.add(id, offset, list)
 	}
-	if err != nil && ctx.Err() != nil {
+	if err != nil {
 		s.cache.need(id).slow = time.Now().Add(slowFor)
 	}
 	for _, p := range mine {
