@@ -22,6 +22,8 @@ type Options struct {
 	// YoungSlots is the size of the young generation a CPU, a power of two;
 	// 0 means a size by the number of CPUs.
 	YoungSlots uint32
+	// Stacks says which user stacks are taken; ignored under Trace.
+	Stacks flow.StackMode
 	// ReadOnly leaves out the tracepoint programs: only Walk, Read and Holders
 	// work, and Attach does nothing.
 	ReadOnly bool
@@ -85,7 +87,7 @@ func (o *Options) setDefaults(cpus int) {
 		o.RingBytes, o.MaxPromoted = 4096, 1
 	}
 	if o.Trace != nil || o.ReadOnly {
-		o.Watch, o.Established = 0, false
+		o.Watch, o.Established, o.Stacks = 0, false, flow.StacksOff
 		o.YoungSlots = 1
 	}
 	if o.YoungSlots == 0 {
