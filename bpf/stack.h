@@ -25,6 +25,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1); /* set */
 	__type(key, __u32);
 	__type(value, struct stack_cpu);

@@ -192,11 +192,10 @@ func (t *Tracer) prepare() error {
 		return err
 	}
 	t.valuesBuf = make([]byte, valuesMax*valuesSize)
-	t.stacks.socketBuf, t.stacks.stackBuf = make([]byte, sockStacksSize), make([]byte, userStackSize)
 	if t.reader, err = ringbuf.NewReader(t.objs.Events); err != nil {
 		return fmt.Errorf("opening ring buffer: %w", err)
 	}
-	if err := t.prepareSYN(); err != nil {
+	if err := errors.Join(t.prepareSYN(), t.prepareStacks()); err != nil {
 		return err
 	}
 	return t.learn()

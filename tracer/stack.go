@@ -25,6 +25,8 @@ const (
 
 	sockStacksSize = int(unsafe.Sizeof(limboSockStacks{}))
 	userStackSize  = int(unsafe.Sizeof(limboUserStack{}))
+	stackCPUSize   = int(unsafe.Sizeof(limboStackCpu{}))
+	stackRefused   = int(unsafe.Offsetof(limboStackCpu{}.Refused))
 	// stackFrames is STACK_FRAMES of bpf/event.h.
 	stackFrames = len(limboUserStack{}.Frames)
 )
@@ -38,6 +40,8 @@ type stackSide struct {
 	refused, accepts, eofs error
 	leaky                  []uint32
 	socketBuf, stackBuf    []byte
+	cpus                   *ebpf.Memory
+	cpuBuf                 []byte
 }
 
 // stackPrograms are those that take stacks and nothing else.
@@ -130,8 +134,8 @@ func (t *Tracer) StackHooks() (connect, accept, eof error) {
 	return t.stacks.refused, errors.Join(t.stacks.refused, t.stacks.accepts), errors.Join(t.stacks.refused, t.stacks.eofs)
 }
 
-// SocketStacks returns the stacks taken of a socket, as far as they are known to be
-// of this one and not of another that had its address before.
+// SocketStacks returns the stacks taken of a socket, as far as what is given of it
+// tells this one from another that had its address before.
 func (t *Tracer) SocketStacks(id flow.ID) (flow.SocketStacks, error) {
 	if t.opts.Stacks == flow.StacksOff {
 		return flow.SocketStacks{}, nil
@@ -157,9 +161,9 @@ func decodeSocketStacks(b []byte, id flow.ID) flow.SocketStacks {
 	peer := addrPort(b[24:40], le.Uint16(b[46:]))
 	switch {
 	case cookie != 0 && id.Cookie != 0 && cookie != id.Cookie,
-		peer != id.Peer,
-		le.Uint32(b[40:]) != id.NetNS,
-		sport != 0 && sport != id.Local.Port():
+		id.Peer.IsValid() && peer != id.Peer,
+		id.NetNS != 0 && le.Uint32(b[40:]) != id.NetNS,
+		sport != 0 && id.Local.Port() != 0 && sport != id.Local.Port():
 		return flow.SocketStacks{}
 	}
 	return flow.SocketStacks{
@@ -224,19 +228,31 @@ func (t *Tracer) Leaky(pids []uint32) error {
 	return nil
 }
 
-// StackStats returns the counters of stacks.
-func (t *Tracer) StackStats() (flow.StackStats, error) {
-	var c limboCounters
-	if err := t.objs.Counts.Get(&c); err != nil {
-		return flow.StackStats{}, fmt.Errorf("reading counters: %w", err)
+// countStacks fills in the counters of stacks.
+func (t *Tracer) countStacks(s *flow.Stats, c *limboCounters) error {
+	s.Stacks, s.StacksLost = c.Stacks, c.StackLost
+	if t.opts.Stacks == flow.StacksOff {
+		return nil
 	}
-	s := flow.StackStats{Distinct: c.Stacks, Lost: c.StackLost}
-	for cpu := range uint32(t.cpus) {
-		var one limboStackCpu
-		if err := t.objs.StackCpus.Lookup(cpu, &one); err != nil {
-			return flow.StackStats{}, fmt.Errorf("reading stack_cpus: %w", err)
-		}
-		s.Refused += one.Refused
+	if _, err := t.stacks.cpus.ReadAt(t.stacks.cpuBuf, 0); err != nil {
+		return fmt.Errorf("reading stack_cpus: %w", err)
 	}
-	return s, nil
+	for at := stackRefused; at < len(t.stacks.cpuBuf); at += stackCPUSize {
+		s.StacksRefused += binary.LittleEndian.Uint64(t.stacks.cpuBuf[at:])
+	}
+	return nil
+}
+
+// prepareStacks maps what is read at every tick.
+func (t *Tracer) prepareStacks() error {
+	t.stacks.socketBuf, t.stacks.stackBuf = make([]byte, sockStacksSize), make([]byte, userStackSize)
+	if t.opts.Stacks == flow.StacksOff {
+		return nil
+	}
+	var err error
+	if t.stacks.cpus, err = t.objs.StackCpus.Memory(); err != nil {
+		return fmt.Errorf("mapping stack_cpus: %w", err)
+	}
+	t.stacks.cpuBuf = make([]byte, t.cpus*stackCPUSize)
+	return nil
 }

@@ -51,10 +51,3 @@ const (
 	// StacksAlways takes all of them.
 	StacksAlways
 )
-
-// StackStats counts the kernel side's work on stacks since the start.
-type StackStats struct {
-	// Distinct stacks were taken; Refused were not, for want of budget; Lost
-	// found no room.
-	Distinct, Refused, Lost uint64
-}
