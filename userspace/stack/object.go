@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
@@ -91,11 +92,78 @@ func (o *object) finish(module string, addr uint64, list []finding.Frame) []find
 	return list
 }
 
-// native names functions by the file's own symbols.
+// native finds functions by symbols and lines by DWARF: the file's own, those
+// packed into it, and those in a separate file.
 func (o *object) native(ctx context.Context, f *image, addrs []uint64, out map[uint64][]finding.Frame) error {
 	names, err := lookupSymbols(ctx, f, addrs)
-	for addr, fn := range names {
-		out[addr] = []finding.Frame{{Function: fn.name}}
+	if missing := unnamed(addrs, names); len(missing) > 0 && err == nil {
+		if mini, miniErr := miniDebug(f); miniErr == nil {
+			var more map[uint64]string
+			more, err = lookupSymbols(ctx, mini, missing)
+			maps.Copy(names, more)
+		}
 	}
-	return err
+	defer func() {
+		for addr, name := range names {
+			if out[addr] == nil {
+				out[addr] = []finding.Frame{{Function: name}}
+			}
+		}
+	}()
+	// Nobody needs the lines of the C library.
+	if err != nil || isLibrary(moduleName(o.path)) {
+		return err
+	}
+	if _, ok := f.section(".debug_info"); ok {
+		return o.withLines(ctx, f, addrs, names, out)
+	}
+	file, debug, err := o.separate(ctx, f)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	if missing := unnamed(addrs, names); len(missing) > 0 {
+		more, err := lookupSymbols(ctx, debug, missing)
+		maps.Copy(names, more)
+		if err != nil {
+			return err
+		}
+	}
+	return o.withLines(ctx, debug, addrs, names, out)
+}
+
+// unnamed returns the addresses that have no name yet.
+func unnamed(addrs []uint64, names map[uint64]string) []uint64 {
+	var out []uint64
+	for _, addr := range addrs {
+		if _, ok := names[addr]; !ok {
+			out = append(out, addr)
+		}
+	}
+	return out
+}
+
+// withLines adds what DWARF knows; without it the names stand alone.
+func (o *object) withLines(ctx context.Context, f *image, addrs []uint64, names map[uint64]string, out map[uint64][]finding.Frame) error {
+	l, err := openLines(f)
+	if err != nil {
+		return nil
+	}
+	for _, addr := range addrs {
+		list, err := l.at(ctx, addr)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil || len(list) == 0 {
+			continue
+		}
+		// The symbol names the function; DWARF may know it by a shorter name.
+		if last := &list[len(list)-1]; names[addr] != "" {
+			last.Function = names[addr]
+		}
+		if list[0].Function != "" {
+			out[addr] = list
+		}
+	}
+	return nil
 }

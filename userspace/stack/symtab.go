@@ -143,19 +143,12 @@ func (s *search) at(addr uint64) *symbol {
 	return near
 }
 
-// found is an address with the name of its function.
-type found struct {
-	name string
-	// start is where the function begins.
-	start uint64
-}
-
 // lookupSymbols names the functions at addresses, as far as the file's own
 // tables do.
-func lookupSymbols(ctx context.Context, f *image, addrs []uint64) (map[uint64]found, error) {
+func lookupSymbols(ctx context.Context, f *image, addrs []uint64) (map[uint64]string, error) {
 	s := newSearch(addrs)
 	err := s.symbols(ctx, f)
-	out := make(map[uint64]found, len(addrs))
+	out := make(map[uint64]string, len(addrs))
 	for _, addr := range s.addrs {
 		sym := s.at(addr)
 		if sym == nil {
@@ -168,7 +161,7 @@ func lookupSymbols(ctx context.Context, f *image, addrs []uint64) (map[uint64]fo
 		}
 		// "name@@VERSION" is how linkers write a symbol's version.
 		name, _, _ = strings.Cut(name, "@")
-		out[addr] = found{name: demangled(name), start: sym.start}
+		out[addr] = demangled(name)
 	}
 	return out, err
 }
