@@ -29,6 +29,10 @@ type Options struct {
 	ReadOnly bool
 	// Trace, if set, makes every transition an event.
 	Trace *Trace
+
+	// stacksRate is how many stacks a second a CPU takes; 0 leaves it to the
+	// object. For tests.
+	stacksRate uint32
 }
 
 // Trace selects the transitions that become events; zero values select all. A
