@@ -45,6 +45,7 @@ enum {
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,
 	BPF_RB_RING_SIZE = 1,
+	BPF_F_USER_STACK = 256,
 };
 
 /* include/uapi/linux/bpf.h; the values are relocated, see core_fixes.h */
@@ -64,6 +65,7 @@ enum bpf_func_id {
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define EEXIST 17
+#define MSG_PEEK 2
 
 /* include/net/tcp_states.h */
 enum tcp_state {
@@ -370,6 +372,10 @@ struct nsproxy {
 	struct net *net_ns;
 } KERNEL_TYPE;
 
+struct mm_struct {
+	unsigned long start_stack;
+} KERNEL_TYPE;
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -381,6 +387,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct task_struct *real_parent;
 	struct nsproxy *nsproxy;
+	struct mm_struct *mm;
 	char comm[16];
 } KERNEL_TYPE;
 

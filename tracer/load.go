@@ -43,7 +43,8 @@ type Tracer struct {
 	event     flow.Event
 	walkBuf   flow.Sock
 
-	syn synSide
+	syn    synSide
+	stacks stackSide
 
 	netns    map[uint32]string // inode → path
 	second   second
@@ -88,25 +89,6 @@ type readers struct {
 	LimboWalk    *ebpf.Program `ebpf:"limbo_walk"`
 }
 
-// assignAll loads the programs: all that are wanted, or where the kernel refuses
-// that, those that nothing works without.
-func (t *Tracer) assignAll(spec *ebpf.CollectionSpec) error {
-	if t.opts.Trace != nil {
-		leaveOutSYN(spec)
-		return errors.Join(t.assign(spec), t.dropSYN())
-	}
-	refused := t.assign(spec)
-	if refused == nil {
-		return nil
-	}
-	leaveOutSYN(spec)
-	if err := t.assign(spec); err != nil {
-		return err
-	}
-	t.syn.refused = refused
-	return t.dropSYN()
-}
-
 func (t *Tracer) assign(spec *ebpf.CollectionSpec) error {
 	if !t.opts.ReadOnly {
 		return spec.LoadAndAssign(&t.objs, nil)
@@ -139,11 +121,17 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	spec.Maps["young_tuples"].MaxEntries = spec.Maps["young_ring"].MaxEntries
 	spec.Maps["young_cpus"].MaxEntries = 2 * uint32(cpus)
 	spec.Maps["marks"].MaxEntries = uint32(cpus)
+	opts.sizeStacks(spec, cpus)
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),
 		"cpus":         uint32(cpus),
 
 		"watch_established": opts.Established,
+		"stacks_wanted":     opts.Stacks != flow.StacksOff,
+		"stacks_always":     opts.Stacks == flow.StacksAlways,
+	}
+	if opts.stacksRate != 0 {
+		knobs["stacks_rate"] = opts.stacksRate
 	}
 	if opts.Trace != nil {
 		opts.Trace.knobs(knobs, opts.RingBytes)
@@ -210,7 +198,7 @@ func (t *Tracer) prepare() error {
 	if t.reader, err = ringbuf.NewReader(t.objs.Events); err != nil {
 		return fmt.Errorf("opening ring buffer: %w", err)
 	}
-	if err := t.prepareSYN(); err != nil {
+	if err := errors.Join(t.prepareSYN(), t.prepareStacks()); err != nil {
 		return err
 	}
 	return t.learn()
@@ -233,9 +221,11 @@ func (t *Tracer) Attach() error {
 		}
 	}
 	if t.opts.Trace == nil || !t.opts.Trace.NoRetransmits {
-		return t.attach("tcp_retransmit_skb", t.objs.LimboRetransmit)
+		if err := t.attach("tcp_retransmit_skb", t.objs.LimboRetransmit); err != nil {
+			return err
+		}
 	}
-	return nil
+	return t.attachStacks()
 }
 
 func (t *Tracer) attach(name string, prog *ebpf.Program) error {
@@ -257,7 +247,7 @@ func attachTracepoint(name string, prog *ebpf.Program) (link.Link, error) {
 
 // Detach stops the tracepoint programs; what they sent can still be read.
 func (t *Tracer) Detach() error {
-	errs := []error{t.second.close()}
+	errs := []error{t.second.close(), t.dropEOF()}
 	for _, l := range t.links {
 		errs = append(errs, l.Close())
 	}

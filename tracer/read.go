@@ -79,6 +79,9 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 	if t.second.link != nil {
 		s.Recursion = t.second.unseen(misses(t.objs.LimboSetState), c.Nested)
 	}
+	if err := t.countStacks(&s, &c); err != nil {
+		return flow.Stats{}, err
+	}
 	if t.opts.Trace != nil {
 		// Retransmissions are hints under run and records under trace.
 		s.Recursion += misses(t.objs.LimboRetransmit)

@@ -12,9 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer"
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/stack"
 )
 
 // gcPercent halves what the garbage collector lets grow: the agent allocates
@@ -38,13 +40,32 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 		RingBytes:   uint32(in.Config.RingBytes),
 		MaxPromoted: uint32(in.Config.MaxPromoted),
 		YoungSlots:  uint32(in.Config.YoungSlots),
+		Stacks:      in.Config.Stacks,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, kernel.Close()) }()
+	cfg.Stacks = stacksOf(kernel, in)
 	a := agent.New(cfg, kernel, out, in.Metrics, in.Log)
 	return a.Run(out.ctx)
+}
+
+// stacksOf joins what takes stacks and what names functions; nil where none are
+// taken.
+func stacksOf(kernel *tracer.Tracer, in *agentInput) *agent.Stacks {
+	if in.Config.Stacks == flow.StacksOff {
+		return nil
+	}
+	connects, accepts, _ := kernel.StackHooks()
+	if connects != nil {
+		in.Log.Warn().Err(connects).Msg("findings have no stacks; `tcplimbo check` tells more")
+		return nil
+	}
+	if accepts != nil {
+		in.Log.Warn().Err(accepts).Msg("accepted connections have no stacks; `tcplimbo check` tells what to do")
+	}
+	return &agent.Stacks{Source: kernel, Symbols: stack.New(procRoot), NoAccepts: accepts != nil}
 }
 
 // attach loads and attaches the kernel side.

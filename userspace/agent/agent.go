@@ -83,6 +83,8 @@ type Config struct {
 	// CPUTime is what the process has used of all CPUs. Walks are spaced by
 	// what they cost, and on a busy host they take longer than that.
 	CPUTime func() time.Duration
+	// Stacks says which code opened a socket; nil: nothing does.
+	Stacks *Stacks
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
 }
@@ -98,6 +100,7 @@ type Agent struct {
 	detector *detect.Detector
 	owners   *owner.Resolver
 	peers    peers
+	stacks   *stacks
 	states   flow.StateSet
 	started  time.Duration
 
@@ -142,6 +145,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
 		peers:  peers{source: kernel},
+		stacks: newStacks(cfg.Stacks),
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
 		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
@@ -156,6 +160,9 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 	a.onEvent = func(e *flow.Event) {
 		if e.Kind < flow.EventKindCount {
 			a.events[e.Kind]++
+		}
+		if e.Kind == flow.EventPromoted {
+			a.stacks.promoted(e.ID)
 		}
 		a.detector.Event(e)
 	}
@@ -185,6 +192,9 @@ const wakeStep = 40 * time.Millisecond
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = a.cfg.BootTime()
 	a.nextAge, a.nextTick = a.started+a.cfg.Tick, a.started+a.cfg.Tick
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	a.startStacks(ctx)
 	if err := a.resync(a.started); err != nil {
 		return err
 	}
@@ -299,6 +309,9 @@ func (a *Agent) tick(now time.Duration) error {
 		a.beginPatrol(now)
 	}
 	a.watchDrops(now)
+	if err := a.tendStacks(now, stats.StacksRefused); err != nil {
+		return err
+	}
 	if err := a.settle(now); err != nil {
 		return err
 	}

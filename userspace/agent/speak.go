@@ -39,6 +39,8 @@ type opened struct {
 	// since is the wall clock of the beginning, the same in every record of
 	// the finding even if the clock is set meanwhile.
 	since time.Time
+	// stack is what was said last.
+	stack *finding.Stack
 }
 
 // speak finds the owners of what was decided and writes the records.
@@ -48,6 +50,9 @@ func (a *Agent) speak() error {
 		return nil
 	}
 	if err := a.findOwners(verdicts); err != nil {
+		return err
+	}
+	if err := a.findStacks(); err != nil {
 		return err
 	}
 	a.readAt = -stale
@@ -62,7 +67,7 @@ func (a *Agent) speak() error {
 		if !v.Sock.Gone && a.said(v) {
 			a.write(v, a.confirmed, a.wall)
 		}
-		verdicts[i].Peer = nil
+		verdicts[i].Peer, verdicts[i].Stack = nil, nil
 	}
 	a.peers.release()
 	if len(a.queries) > keepMax {
@@ -223,6 +228,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Sock:       v.Sock,
 		Live:       v.Live,
 		Owner:      *v.Owner,
+		Stack:      a.stackSaid(v),
 		Peer:       v.Peer,
 		Listener:   v.Listener,
 	}
@@ -244,7 +250,8 @@ func (a *Agent) since(v *detect.Verdict, now time.Duration, wall time.Time) time
 func (a *Agent) measure(v *detect.Verdict, since time.Time) {
 	switch v.Status {
 	case finding.Open:
-		a.open[v.ID] = opened{v.Reason, since}
+		a.open[v.ID] = opened{v.Reason, since, v.Stack}
+		a.stacks.opened(v)
 		a.meter.Opened(v.Kind, v.Reason)
 		if v.Exact && v.Since >= a.started {
 			a.meter.Delay(v.At - v.Due)
@@ -252,10 +259,12 @@ func (a *Agent) measure(v *detect.Verdict, since time.Time) {
 	case finding.Update:
 		if old := a.open[v.ID]; old.reason != v.Reason {
 			a.meter.Changed(v.Kind, old.reason, v.Reason)
-			a.open[v.ID] = opened{v.Reason, old.since}
 		}
+		a.open[v.ID] = opened{v.Reason, a.open[v.ID].since, v.Stack}
+		a.stacks.leaks(v)
 	case finding.Resolved:
 		delete(a.open, v.ID)
+		a.stacks.closed(v)
 		a.meter.Resolved(v.Kind, v.Reason, v.Outcome, v.At-v.Since)
 	case finding.StatusCount:
 	}

@@ -6,6 +6,7 @@ package config
 import (
 	"time"
 
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
@@ -55,6 +56,9 @@ type Run struct {
 	ReadyFile string
 	// Duration is after how long to stop, 0 for never.
 	Duration time.Duration
+
+	// Stacks is which user stacks are taken.
+	Stacks flow.StackMode
 
 	// RingBytes is the size of the kernel's ring buffer, MaxPromoted how many
 	// sockets the old generation holds and YoungSlots how many each CPU's young

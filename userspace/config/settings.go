@@ -132,6 +132,7 @@ func runningSettings() []Setting {
 			Usage: "how often due sockets are looked at; lowered to half of the smallest threshold",
 			set:   func(r *Run, v string) error { return setDuration(&r.Tick, v, tickRange) },
 		},
+		stacksSetting(),
 		{
 			Name: "ready-file", Placeholder: "FILE", Group: groupRunning, File: true,
 			Usage: "touch this file once programs are attached and the first snapshot is done",

@@ -69,6 +69,9 @@ type Verdict struct {
 	// Peer is the other end, if it is on this host; who writes an open or an
 	// update sets it.
 	Peer *finding.Peer
+	// Stack is the code that opened the socket or read its end of file; who
+	// writes an open or an update sets it.
+	Stack *finding.Stack
 
 	entry *entry
 	// was is the reason that was written before, if this is an update.

@@ -36,6 +36,9 @@ func Message(f *finding.Finding) string {
 		age = "at least " + age
 	}
 	s := fmt.Sprintf("%s for %s: %s", stateWords[f.Sock.State], age, cause(f)) + unseenHolder(f)
+	if code := place(f.Stack); code != "" {
+		s += "; " + code
+	}
 	if f.Peer != nil {
 		s += "; " + otherEnd(f.Peer)
 	}

@@ -11,6 +11,7 @@ import (
 // KindNone, becomes a line about the socket with another event name: nobody who
 // counts findings shall count it.
 func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
+	begin := len(dst)
 	dst = appendTime(dst, `{"time":`, f.Time)
 	level, event := "warn", "tcplimbo.finding"
 	if f.Status == finding.Resolved {
@@ -48,6 +49,9 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 	// A line has room for one of these; no connect has them both.
 	if f.Peer != nil && f.Listener == nil && f.Sock.SYN.Drop == nil {
 		dst = appendPeer(dst, f.Peer)
+	}
+	if f.Stack != nil {
+		dst = appendStack(dst, f.Stack, begin+MaxLine-1-len(e.tail))
 	}
 	return append(dst, e.tail...)
 }
