@@ -232,6 +232,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Peer:       v.Peer,
 		Listener:   v.Listener,
 	}
+	f.Goroutines = a.goroutines(v, f.Stack)
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)
 	}

@@ -249,14 +249,14 @@ func TestPlumbing(t *testing.T) {
 	} {
 		f := wantFrames()[0]
 		f.Function, f.Module = function, "x"
-		if isPlumbing(&f) != want {
+		if Plumbing(&f) != want {
 			t.Errorf("%q is plumbing: %v", function, !want)
 		}
 	}
 	for module, want := range map[string]bool{"libc.so.6": true, "ld-linux-x86-64.so.2": true, "[vdso]": true, "libcurl.so.4": false, "libcache.so": false} {
 		f := wantFrames()[0]
 		f.Module = module
-		if isPlumbing(&f) != want {
+		if Plumbing(&f) != want {
 			t.Errorf("%q is plumbing: %v", module, !want)
 		}
 	}

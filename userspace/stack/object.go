@@ -7,6 +7,8 @@ import (
 	"io"
 	"maps"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
@@ -99,7 +101,7 @@ func (o *object) finish(module string, addr uint64, list []finding.Frame) []find
 		f := &list[i]
 		f.Function, f.File = cut(f.Function, maxFunction), cut(f.File, maxFunction)
 		f.Module, f.Offset = module, addr
-		f.Plumbing = isPlumbing(f)
+		f.Plumbing = Plumbing(f)
 	}
 	return list
 }
@@ -178,4 +180,15 @@ func (o *object) withLines(ctx context.Context, f *image, addrs []uint64, names 
 		}
 	}
 	return nil
+}
+
+// IsGo reports whether a file is a program that Go's linker made.
+func IsGo(path string) bool {
+	f, id, err := openRegular(unix.AT_FDCWD, path, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	image, err := readImage(f, id.size)
+	return err == nil && len(image.sections) > 0 && mayBeGo(image)
 }

@@ -153,7 +153,7 @@ func (s *Symbols) resolve(ctx context.Context, p Process, addrs []uint64) ([]fin
 func (s *Symbols) memory(proc string, p Process) (*memory, error) {
 	regions, err := readMaps(proc + "/maps")
 	// Read after the mappings: a pid that was reused before shows here.
-	if gone := p.check(proc); gone != nil {
+	if gone := p.Check(proc); gone != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if m, ok := s.processes[p]; ok {
@@ -292,7 +292,7 @@ func (p *place) result() []finding.Frame {
 			f.Offset = p.addr - p.region.start
 		}
 	}
-	f.Plumbing = isPlumbing(&f)
+	f.Plumbing = Plumbing(&f)
 	return []finding.Frame{f}
 }
 

@@ -1,0 +1,150 @@
+package pprof
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+)
+
+const (
+	// maxListeners is how many listening sockets of a network namespace are
+	// looked at, maxTried at how many of a program's it is asked.
+	maxListeners = 4096
+	maxTried     = 8
+	// maxFiles is how many descriptors of a program are looked at. Programs
+	// begin to listen before they leak, and descriptors are listed in order.
+	maxFiles = 16 << 10
+)
+
+// listener is a socket that listens.
+type listener struct {
+	at    netip.AddrPort
+	inode uint64
+}
+
+// listenersOf returns the addresses at which a process, and no other one, takes
+// connections, in the order of its network namespace's table.
+func listenersOf(proc string) ([]netip.AddrPort, error) {
+	var all []listener
+	for _, name := range []string{"tcp", "tcp6"} {
+		f, err := os.Open(proc + "/net/" + name)
+		if os.IsNotExist(err) && name == "tcp6" {
+			continue // IPv6 is turned off
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, parseListeners(f)...)
+		f.Close()
+	}
+	mine, err := socketsOf(proc, all)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.AddrPort
+	for _, l := range all {
+		if at, ok := reach(l, all, mine); ok && len(out) < maxTried {
+			out = append(out, at)
+		}
+	}
+	return out, nil
+}
+
+// reach returns the address by which a listener of the process is reached; false
+// if it is another's, or a connection to it could come to another process: one
+// that listens at the same port by SO_REUSEPORT, or at a nearer address.
+func reach(l listener, all []listener, mine map[uint64]bool) (netip.AddrPort, bool) {
+	if !mine[l.inode] {
+		return netip.AddrPort{}, false
+	}
+	to := l.at
+	if to.Addr().IsUnspecified() {
+		loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if to.Addr().Is6() {
+			loopback = netip.IPv6Loopback()
+		}
+		to = netip.AddrPortFrom(loopback, to.Port())
+	}
+	for _, other := range all {
+		if mine[other.inode] || other.at.Port() != to.Port() {
+			continue
+		}
+		if other.at.Addr() == to.Addr() || other.at.Addr() == l.at.Addr() {
+			return netip.AddrPort{}, false
+		}
+	}
+	return to, true
+}
+
+// parseListeners reads /proc/PID/net/tcp or tcp6 as far as sockets listen. The
+// kernel lists those first (net/ipv4/tcp_ipv4.c, tcp_get_idx), so the table of a busy host is not
+// read to its end.
+func parseListeners(r io.Reader) []listener {
+	var out []listener
+	lines := bufio.NewScanner(r)
+	lines.Scan() // the heading
+	for lines.Scan() && len(out) < maxListeners {
+		fields := bytes.Fields(lines.Bytes())
+		const listens = "0A"
+		if len(fields) < 10 || string(fields[3]) != listens {
+			break
+		}
+		at, ok := parseAddress(string(fields[1]))
+		inode, err := strconv.ParseUint(string(fields[9]), 10, 64)
+		if ok && err == nil {
+			out = append(out, listener{at, inode})
+		}
+	}
+	return out
+}
+
+// parseAddress reads an address as four-byte words in the host's order, which
+// is little endian on all machines that the agent is built for, and a port.
+func parseAddress(text string) (netip.AddrPort, bool) {
+	words, number, _ := strings.Cut(text, ":")
+	b, err := hex.DecodeString(words)
+	port, portErr := strconv.ParseUint(number, 16, 16)
+	if err != nil || portErr != nil || port == 0 || len(b) != 4 && len(b) != 16 {
+		return netip.AddrPort{}, false
+	}
+	for ; len(words) > 0; words = words[8:] {
+		w := b[len(b)-len(words)/2:][:4]
+		w[0], w[1], w[2], w[3] = w[3], w[2], w[1], w[0]
+	}
+	addr, _ := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), true
+}
+
+// socketsOf returns which of the listeners a process has descriptors of.
+func socketsOf(proc string, all []listener) (map[uint64]bool, error) {
+	wanted := make(map[uint64]bool, len(all))
+	for _, l := range all {
+		wanted[l.inode] = true
+	}
+	dir, err := os.Open(proc + "/fd")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	mine := make(map[uint64]bool)
+	for seen := 0; seen < maxFiles && len(mine) < len(wanted); {
+		names, err := dir.Readdirnames(512)
+		for _, name := range names {
+			target, _ := os.Readlink(proc + "/fd/" + name)
+			number, isSocket := strings.CutPrefix(target, "socket:[")
+			inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
+			if isSocket && err == nil && wanted[inode] {
+				mine[inode] = true
+			}
+		}
+		if seen += len(names); err != nil || len(names) == 0 {
+			break
+		}
+	}
+	return mine, nil
+}
