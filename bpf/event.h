@@ -191,7 +191,8 @@ struct user_stack {
 	__u64 start_ns;	   /* when the process started, CLOCK_BOOTTIME */
 	__u64 start_stack; /* where its stack begins: exec moves that */
 	__u32 pid;	   /* thread group, in the agent's pid namespace; 0: not in it */
-	__u32 count;	   /* of addresses */
+	__u32 count;	   /* of addresses, those that calls return to */
+	__u64 caller;	   /* where the first address returns to, if no frame says so; or 0 */
 	__u64 frames[STACK_FRAMES];
 };
 

@@ -91,6 +91,105 @@ static __always_inline void pay(struct stack_cpu *c)
 	c->credit -= c->credit < walk.hz ? c->credit : walk.hz;
 }
 
+/* How much of the stack is looked at for who called, and of a function's code. */
+#define CALLER_SLOTS 8
+#define CALLED_SIZE 512
+
+static __always_inline __u64 read_user(__u64 addr)
+{
+	__u64 word = 0;
+
+	bpf_probe_read_user(&word, sizeof(word), (void *)addr);
+	return word;
+}
+
+/* Is this address in the function, a short one, that begins there? */
+static __always_inline bool begins(__u64 function, __u64 addr)
+{
+	return function && addr - function < CALLED_SIZE;
+}
+
+/* Where an entry of the procedure linkage table jumps to: [endbr64] [bnd] jmp *slot */
+static __always_inline __u64 linked(__u64 entry)
+{
+	__u64 code = read_user(entry);
+
+	if ((__u32)code == 0xfa1e0ff3)
+		code = read_user(entry += 4);
+	if ((__u8)code == 0xf2)
+		code = read_user(entry += 1);
+	if ((__u16)code != 0x25ff)
+		return 0;
+	return read_user(entry + 6 + (__s64)(__s32)(code >> 16));
+}
+
+/* Is there, before this address, a call of the function that ip is in? amd64. */
+static __noinline bool called_from(__u64 ret, __u64 ip)
+{
+	__u8 code[8] = {};
+	__u64 to;
+
+	if (!ret || ret >> 47 || bpf_probe_read_user(code, sizeof(code), (void *)(ret - 8)))
+		return false;
+	to = ret + (__s64) * (__s32 *)&code[4];
+	if (code[2] == 0xff && code[3] == 0x15) /* call *slot, -fno-plt */
+		return begins(read_user(to), ip);
+	return code[3] == 0xe8 && (begins(to, ip) || begins(linked(to), ip));
+}
+
+/* Is the operand of an instruction 0xff that of a call? Intel SDM, CALL: FF /2. */
+static __always_inline bool indirect(__u8 opcode, __u8 operand)
+{
+	return opcode == 0xff && (operand & 0x38) == 0x10;
+}
+
+/*
+ * May a call have put this address there? Without frame pointers the walk takes for
+ * a frame whatever the register points to. What cannot be read is left to the
+ * reader, who knows what is mapped.
+ */
+static __noinline bool after_call(__u64 ret)
+{
+	__u8 code[8] = {};
+
+	if (bpf_probe_read_user(code, sizeof(code), (void *)(ret - 8)))
+		return true;
+	return code[3] == 0xe8 || indirect(code[6], code[7]) || indirect(code[5], code[6]) ||
+	       indirect(code[4], code[5]) || indirect(code[2], code[3]) ||
+	       indirect(code[1], code[2]);
+}
+
+/* How many of the stack's addresses are to be believed. */
+static __always_inline __u32 believed(const struct user_stack *s, __u32 count)
+{
+	if (!core_amd64())
+		return count;
+	for (__u32 i = 1; i < STACK_FRAMES && i < count; i++)
+		if (!after_call(s->frames[i]))
+			return i;
+	return count;
+}
+
+/*
+ * The C library's system calls make no frame, so a walk along frame pointers goes
+ * from them to their caller's caller. The caller is what they will return to, near
+ * the top of the stack; the code before it proves which word that is.
+ */
+static __always_inline __u64 hidden_caller(__u64 ip, __u64 next)
+{
+	__u64 words[CALLER_SLOTS] = {}, sp = core_user_sp();
+
+	if (!sp || bpf_probe_read_user(words, sizeof(words), (void *)sp))
+		return 0;
+	for (int i = 0; i < CALLER_SLOTS; i++) {
+		if (words[i] == next)
+			return 0;
+		if (called_from(words[i], ip))
+			return words[i];
+	}
+	return 0;
+}
+
 /* FNV's idea with the golden ratio's multiplier; the shift brings high bits down. */
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {
@@ -100,7 +199,7 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
 
 static __always_inline __u64 stack_id(const struct user_stack *s)
 {
-	__u64 hash = mix(mix(mix(s->pid, s->start_ns), s->start_stack), s->count);
+	__u64 hash = mix(mix(mix(s->pid, s->start_ns), s->start_stack), s->caller);
 
 	for (int i = 0; i < STACK_FRAMES; i++)
 		hash = mix(hash, s->frames[i]);
@@ -111,15 +210,15 @@ static __always_inline bool same_stack(const struct user_stack *a, const struct 
 {
 	__u64 differ = a->start_ns ^ b->start_ns;
 
-	differ |= a->start_stack ^ b->start_stack;
-	differ |= (a->pid ^ b->pid) | (a->count ^ b->count);
+	differ |= (a->start_stack ^ b->start_stack) | (a->caller ^ b->caller);
+	differ |= a->pid ^ b->pid;
 	for (int i = 0; i < STACK_FRAMES; i++)
 		differ |= a->frames[i] ^ b->frames[i];
 	return !differ;
 }
 
 /* Returns the stack's id, STACK_ID_NONE if there is no room for it. */
-static __always_inline __u64 keep_stack(const struct user_stack *s)
+static __always_inline __u64 keep_stack(struct user_stack *s, __u32 count)
 {
 	__u64 id = stack_id(s);
 	struct user_stack *known = bpf_map_lookup_elem(&user_stacks, &id);
@@ -130,6 +229,7 @@ static __always_inline __u64 keep_stack(const struct user_stack *s)
 		COUNT(stack_lost);
 		return STACK_ID_NONE;
 	}
+	s->count = believed(s, count);
 	/* Two CPUs may come with the same one: the second finds it there. */
 	if (bpf_map_update_elem(&user_stacks, &id, s, BPF_ANY)) {
 		COUNT(stack_lost);
@@ -160,11 +260,11 @@ static __noinline __u64 take_stack(void *ctx, struct stack_cpu *c)
 	if (size <= 0 || !s->frames[0]) {
 		id = STACK_ID_EMPTY;
 	} else {
-		s->count = (__u64)size / sizeof(s->frames[0]);
+		s->caller = hidden_caller(s->frames[0], s->frames[1]);
 		s->pid = pid_in_namespace(BPF_CORE_READ(task, group_leader));
 		s->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 		s->start_stack = BPF_CORE_READ(task, mm, start_stack);
-		id = keep_stack(s);
+		id = keep_stack(s, size / sizeof(s->frames[0]));
 	}
 	c->busy = 0;
 	return id;

@@ -53,6 +53,7 @@ enum bpf_func_id {
 	BPF_FUNC_get_socket_cookie = 46,
 	BPF_FUNC_get_current_task_btf = 158,
 	BPF_FUNC_sock_from_file = 162,
+	BPF_FUNC_task_pt_regs = 175,
 };
 
 #define KERNEL_TYPE __attribute__((preserve_access_index))
@@ -370,6 +371,12 @@ struct files_struct {
 
 struct nsproxy {
 	struct net *net_ns;
+} KERNEL_TYPE;
+
+/* arch/x86/include/asm/ptrace.h; other machines' have no ax */
+struct pt_regs {
+	unsigned long ax;
+	unsigned long sp;
 } KERNEL_TYPE;
 
 struct mm_struct {

@@ -158,8 +158,8 @@ func TestSizes(t *testing.T) {
 		{"holder", holderSize, 96},
 		{"syn_cause", causeSize, 104},
 		{"sock_stacks", sockStacksSize, 56},
-		{"user_stack", userStackSize, 280},
-		{"stack_cpu", stackCPUSize, 312},
+		{"user_stack", userStackSize, 288},
+		{"stack_cpu", stackCPUSize, 320},
 		{"young_cpu", int(unsafe.Sizeof(limboYoungCpu{})), 64},
 	}
 	for _, tt := range tests {

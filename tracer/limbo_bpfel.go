@@ -265,6 +265,7 @@ type limboUserStack struct {
 	StartStack uint64
 	Pid        uint32
 	Count      uint32
+	Caller     uint64
 	Frames     [32]uint64
 }
 

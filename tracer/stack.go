@@ -196,10 +196,14 @@ func decodeUserStack(b []byte) (flow.UserStack, error) {
 		Start: time.Duration(le.Uint64(b)),
 		Base:  le.Uint64(b[8:]),
 		PID:   le.Uint32(b[16:]),
-		Addrs: make([]uint64, min(int(le.Uint32(b[20:])), stackFrames)),
 	}
-	for i := range s.Addrs {
-		s.Addrs[i] = le.Uint64(b[24+8*i:])
+	count := min(int(le.Uint32(b[20:])), stackFrames)
+	s.Addrs = make([]uint64, 0, count+1)
+	for i := range count {
+		s.Addrs = append(s.Addrs, le.Uint64(b[32+8*i:]))
+		if caller := le.Uint64(b[24:]); i == 0 && caller != 0 {
+			s.Addrs = append(s.Addrs, caller)
+		}
 	}
 	return s, nil
 }

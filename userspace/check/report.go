@@ -98,6 +98,8 @@ type Kernel interface {
 	OpenIterators(ctx context.Context) error
 	// TellSYNCauses loads what tells why a SYN is not answered.
 	TellSYNCauses(ctx context.Context) error
+	// TakeStacks attaches what takes user stacks.
+	TakeStacks(ctx context.Context) StackHooks
 }
 
 // Run makes the report.
@@ -115,7 +117,7 @@ func Run(ctx context.Context, h Host, k Kernel) *Report {
 	add(h.lsm(loads), h.seccomp(loads), h.memlock(), programs)
 	add(tryKernel(ctx, "iterators", blocked, k.OpenIterators,
 		"work", "sockets that are older than the start and the holders of all sockets stay unknown"))
-	add(h.synCauses(ctx, loads, k))
+	add(h.synCauses(ctx, loads, k), h.stacks(ctx, loads, k))
 	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid())
 	return r
 }

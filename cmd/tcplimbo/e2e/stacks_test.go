@@ -78,6 +78,41 @@ func TestStacksOfGo(t *testing.T) {
 	}
 }
 
+// TestStacksOfC: the function that connects and forgets is named where the program
+// keeps frame pointers; the C library, which has none, must not hide it. Without
+// them its callers cannot be seen, and no others are named in their place.
+func TestStacksOfC(t *testing.T) {
+	at := marks(t, "testdata/forgetful.c")["connect"]
+	named := fmt.Sprintf("connect forget_upstream (forgetful.c:%d)", at)
+	for _, tt := range []struct {
+		name  string
+		flags []string
+		args  []string
+	}{
+		{"frame pointers", []string{"-fno-omit-frame-pointer"}, nil},
+		{"frame pointers, threads", []string{"-fno-omit-frame-pointer"}, []string{"threads"}},
+		{"no frame pointers", []string{"-fomit-frame-pointer"}, nil},
+		{"no frame pointers, threads", []string{"-fomit-frame-pointer"}, []string{"threads"}},
+		{"frame pointers, static", []string{"-fno-omit-frame-pointer", "-static"}, nil},
+		{"frame pointers, no PLT", []string{"-fno-omit-frame-pointer", "-fno-plt"}, nil},
+		{"frame pointers, no PIE", []string{"-fno-omit-frame-pointer", "-no-pie"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := startRun(t, "--stacks", "always")
+			p := startProgram(t, buildC(t, "forgetful.c", append([]string{"-O2", "-g", "-pthread"}, tt.flags...)...), tt.args...)
+			p.do("forget")
+			waitTold(t, a, p, "close_wait_silent", map[string]int{named: 1})
+			for _, r := range p.of(a.all(), "close_wait_silent") {
+				for line := range strings.SplitSeq(r.str("code.stacktrace"), "\n") {
+					if !strings.HasPrefix(line, "forget_upstream ") && !strings.HasPrefix(line, "main ") {
+						t.Errorf("a function that was not called: %s", line)
+					}
+				}
+			}
+		})
+	}
+}
+
 // TestStacksFromTheFirstLeak: by default the first forgotten connections have the
 // stack of who accepted them, and once a leak is known, that of who forgets. What
 // others on this machine do may use up the budget, which is said then.
