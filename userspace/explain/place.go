@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"path"
+	"strings"
 
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/readable"
@@ -11,8 +12,11 @@ import (
 const (
 	// functionMax and fileMax bound what a sentence says of a place in the code;
 	// the record has more.
-	functionMax = 96
-	fileMax     = 48
+	functionMax = 80
+	fileMax     = 40
+	// sentenceMax is how long a sentence with a place may be: the lines cut longer
+	// ones, and their ends tell more.
+	sentenceMax = 600
 )
 
 // done is what the program did where its stack was taken.
@@ -20,6 +24,16 @@ var done = [finding.StackCount]string{
 	finding.StackConnect: "connected in",
 	finding.StackAccept:  "accepted in",
 	finding.StackEOFRead: "end-of-file read in",
+}
+
+// withPlace joins the halves of a sentence, and the place in the code between them
+// if it fits.
+func withPlace(s string, stack *finding.Stack, rest string) string {
+	code := place(stack)
+	if code == "" || len(s)+len("; ")+len(code)+len(rest) > sentenceMax {
+		return s + rest
+	}
+	return s + "; " + code + rest
 }
 
 // place names the first of the program's own functions in a stack, with the line;
@@ -38,7 +52,7 @@ func place(s *finding.Stack) string {
 
 // Place writes a function with file and line: main.serve (serve.go:42).
 func Place(f *finding.Frame) string {
-	name := readable.Safe(f.Function, functionMax)
+	name := readable.Safe(withoutPath(f.Function), functionMax)
 	if name == "" {
 		name = fmt.Sprintf("%s+0x%x", readable.Safe(f.Module, fileMax), f.Offset)
 	}
@@ -46,4 +60,14 @@ func Place(f *finding.Frame) string {
 		return name
 	}
 	return fmt.Sprintf("%s (%s:%d)", name, readable.Safe(path.Base(f.File), fileMax), f.Line)
+}
+
+// withoutPath takes the directories from a Go function's import path: of
+// github.com/acme/api/upload.(*Server).Put it leaves upload.(*Server).Put.
+func withoutPath(function string) string {
+	name := function
+	if i := strings.IndexAny(function, "[(<{ "); i >= 0 {
+		name = function[:i]
+	}
+	return function[strings.LastIndexByte(name, '/')+1:]
 }

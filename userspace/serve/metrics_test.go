@@ -72,7 +72,7 @@ tcplimbo_sockets{kind="fin_wait2_dangling",reason="orphaned"} 1
 
 func TestKernelCounters(t *testing.T) {
 	m := newTestMetrics()
-	text := func(promotions, stale, early, nested, hidden, tracked int) string {
+	text := func(promotions, stale, early, nested, hidden, tracked, stacks int) string {
 		return fmt.Sprintf(`
 # HELP tcplimbo_kernel_early_looks_total Young slots looked at before their time because their ring came round; connections pay for it.
 # TYPE tcplimbo_kernel_early_looks_total counter
@@ -86,21 +86,32 @@ tcplimbo_kernel_nested_transitions_total %d
 # HELP tcplimbo_kernel_promotions_total Sockets that outlived a tick in a watched state and were handed to user space.
 # TYPE tcplimbo_kernel_promotions_total counter
 tcplimbo_kernel_promotions_total %d
+# HELP tcplimbo_kernel_stacks_lost_total User stacks that found no room in the kernel.
+# TYPE tcplimbo_kernel_stacks_lost_total counter
+tcplimbo_kernel_stacks_lost_total %d
+# HELP tcplimbo_kernel_stacks_refused_total User stacks not taken, because more connections are opened than the budget allows.
+# TYPE tcplimbo_kernel_stacks_refused_total counter
+tcplimbo_kernel_stacks_refused_total %d
+# HELP tcplimbo_kernel_stacks_total Distinct user stacks taken, of who opened connections or read their end of file.
+# TYPE tcplimbo_kernel_stacks_total counter
+tcplimbo_kernel_stacks_total %d
 # HELP tcplimbo_kernel_stale_entries_total Entries of the old generation found to belong to a socket that is gone.
 # TYPE tcplimbo_kernel_stale_entries_total counter
 tcplimbo_kernel_stale_entries_total %d
 # HELP tcplimbo_kernel_tracked_sockets Sockets in the old generation now; --max-promoted bounds it.
 # TYPE tcplimbo_kernel_tracked_sockets gauge
 tcplimbo_kernel_tracked_sockets %d
-`, early, hidden, nested, promotions, stale, tracked)
+`, early, hidden, nested, promotions, stacks+2, stacks+1, stacks, stale, tracked)
 	}
 	names := []string{
 		"tcplimbo_kernel_early_looks_total", "tcplimbo_kernel_hidden_transitions_total", "tcplimbo_kernel_nested_transitions_total",
+		"tcplimbo_kernel_stacks_total", "tcplimbo_kernel_stacks_refused_total", "tcplimbo_kernel_stacks_lost_total",
 		"tcplimbo_kernel_promotions_total", "tcplimbo_kernel_stale_entries_total", "tcplimbo_kernel_tracked_sockets",
 	}
-	want(t, m, text(0, 0, 0, 0, 0, 0), names...)
-	m.Kernel(flow.Stats{Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Hidden: 5, Tracked: 6})
-	want(t, m, text(1, 2, 3, 4, 5, 6), names...)
+	m.Kernel(flow.Stats{StacksRefused: 1, StacksLost: 2})
+	want(t, m, text(0, 0, 0, 0, 0, 0, 0), names...)
+	m.Kernel(flow.Stats{Stacks: 7, StacksRefused: 8, StacksLost: 9, Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Hidden: 5, Tracked: 6})
+	want(t, m, text(1, 2, 3, 4, 5, 6, 7), names...)
 }
 
 func TestTotals(t *testing.T) {

@@ -45,6 +45,7 @@ func factsOf(f *finding.Finding) []string {
 	if f.Owner.Total > 1 {
 		add("held by " + holders(&f.Owner))
 	}
+	add(stackOf(f.Stack))
 	if f.ID != "" {
 		add("id " + readable.Safe(f.ID, maxName))
 	}

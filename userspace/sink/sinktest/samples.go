@@ -23,7 +23,7 @@ type Sample struct {
 // Findings returns one finding of each kind and of each thing that is special
 // about a socket or its owner. The caller may change them.
 func Findings() []Sample {
-	return []Sample{
+	return append([]Sample{
 		{"syn_sent", synSent()},
 		{"fin_wait2_half_closed", halfClosed()},
 		{"fin_wait2_orphaned", orphaned()},
@@ -37,7 +37,7 @@ func Findings() []Sample {
 		{"hostile", Hostile()},
 		{"healthy", healthy()},
 		{"bare", finding.Finding{Time: Now, Duration: -1, Owner: noOwner()}},
-	}
+	}, stackSamples()...)
 }
 
 func base(kind finding.Kind, reason finding.Reason, age, threshold time.Duration) finding.Finding {
