@@ -3,14 +3,13 @@ package agent
 import (
 	"context"
 
-	"github.com/tcplimbo/tcplimbo/userspace/detect"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
 // Goroutines asks Go programs what their goroutines do.
 type Goroutines interface {
 	// About returns what is known, nil if nothing is, and never waits.
-	About(p *finding.Process, s *finding.Stack) *finding.Goroutines
+	About(f *finding.Finding) *finding.Goroutines
 	// Run asks, until ctx is done.
 	Run(ctx context.Context)
 }
@@ -24,9 +23,9 @@ func (a *Agent) startGoroutines(ctx context.Context) {
 
 // goroutines is what the process that a record names said of itself. One that
 // resolved has nothing to add.
-func (a *Agent) goroutines(v *detect.Verdict, s *finding.Stack) *finding.Goroutines {
-	if a.cfg.Goroutines == nil || v.Status == finding.Resolved {
+func (a *Agent) goroutines(f *finding.Finding) *finding.Goroutines {
+	if a.cfg.Goroutines == nil || f.Status == finding.Resolved {
 		return nil
 	}
-	return a.cfg.Goroutines.About(&v.Owner.Process, s)
+	return a.cfg.Goroutines.About(f)
 }

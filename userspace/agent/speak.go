@@ -232,7 +232,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Peer:       v.Peer,
 		Listener:   v.Listener,
 	}
-	f.Goroutines = a.goroutines(v, f.Stack)
+	f.Goroutines = a.goroutines(f)
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)
 	}

@@ -2,6 +2,7 @@ package pprof
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -30,6 +31,9 @@ const (
 	// The profile that is counted by stack: debug=2 would name each goroutine,
 	// but the program stands still while it writes that.
 	path = "/debug/pprof/goroutine"
+	// handler is in every program that can answer: no other one is asked, at
+	// ports that are for something else.
+	handler = "net/http/pprof.Index"
 )
 
 // answer is what a program said.
@@ -43,15 +47,20 @@ type answer struct {
 
 var (
 	errNotGo      = errors.New("no Go program")
+	errNoPprof    = errors.New("a Go program without net/http/pprof")
 	errNoEndpoint = errors.New("no address that answers with a goroutine profile")
 )
 
 // answer asks a program at its addresses, first at where it answered last.
-func (c *Capture) answer(ctx context.Context, p stack.Process, last netip.AddrPort) (*answer, error) {
+func (c *Capture) answer(ctx context.Context, p stack.Process, last netip.AddrPort, suspect uint16) (*answer, error) {
 	proc := c.opts.Proc + "/" + strconv.FormatUint(uint64(p.PID), 10)
-	if !stack.IsGo(proc + "/exe") {
+	isGo, hasPprof := stack.GoProgram(ctx, proc+"/exe", handler)
+	if !hasPprof {
 		if err := p.Check(proc); err != nil {
 			return nil, failed(ResultGone, err)
+		}
+		if isGo {
+			return nil, failed(ResultNone, errNoPprof)
 		}
 		return nil, failed(ResultNative, errNotGo)
 	}
@@ -70,7 +79,7 @@ func (c *Capture) answer(ctx context.Context, p stack.Process, last netip.AddrPo
 		return nil, failed(ResultGone, err)
 	}
 	result := failed(ResultNoEndpoint, errNoEndpoint)
-	for _, addr := range c.order(at, last) {
+	for _, addr := range c.order(at, last, suspect) {
 		raw, err := get(ctx, int(ns.Fd()), addr)
 		if err != nil {
 			result = worse(result, err)
@@ -86,19 +95,29 @@ func (c *Capture) answer(ctx context.Context, p stack.Process, last netip.AddrPo
 	return nil, result
 }
 
-// order leaves the address that was asked for, or puts the one that answered
-// before first.
-func (c *Capture) order(at []netip.AddrPort, last netip.AddrPort) []netip.AddrPort {
+// order leaves the address that was asked for, or puts the likely ones first: the one
+// that answered before, then those that only this host reaches, as is good practice;
+// last the one where sockets are in limbo.
+func (c *Capture) order(at []netip.AddrPort, last netip.AddrPort, suspect uint16) []netip.AddrPort {
 	if c.opts.Only.IsValid() {
 		if slices.Contains(at, c.opts.Only) {
 			return []netip.AddrPort{c.opts.Only}
 		}
 		return nil
 	}
-	if i := slices.Index(at, last); i > 0 {
-		at[0], at[i] = at[i], at[0]
+	rank := func(a netip.AddrPort) int {
+		switch {
+		case a == last:
+			return 0
+		case a.Port() == suspect:
+			return 3
+		case a.Addr().IsLoopback():
+			return 1
+		}
+		return 2
 	}
-	return at
+	slices.SortStableFunc(at, func(a, b netip.AddrPort) int { return cmp.Compare(rank(a), rank(b)) })
+	return at[:min(len(at), maxTried)]
 }
 
 // worse keeps of two failures the one that tells more: that most ports serve
@@ -169,8 +188,13 @@ func dial(ctx context.Context, ns int, addr netip.AddrPort) (conn net.Conn, err 
 		}
 		// An address in numbers: the dialing stays on this goroutine, so on
 		// this thread.
-		conn, err = new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+		conn, err = (&net.Dialer{Timeout: connectWithin}).DialContext(ctx, "tcp", addr.String())
 	})
+	if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+		// It ends with a reset: a program that does not close its connections
+		// gets no further one to forget.
+		err = tcp.SetLinger(0)
+	}
 	return conn, err
 }
 

@@ -232,7 +232,7 @@ func TestDigestIsBounded(t *testing.T) {
 func TestListeners(t *testing.T) {
 	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0000000000000000 100 0 0 10 0
-   1: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12 1 0000000000000000 100 0 0 10 0
+   1: 00000000:0050 00000000:0000 0A 00000000:00000002 00:00000000 00000000     0        0 12 1 0000000000000000 100 0 0 10 0
    2: zz000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 13 1 0000000000000000 100 0 0 10 0
    3: 0100007F:1F90 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 14 1 0000000000000000 100 0 0 10 0
    4: 0100007F:0051 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 15 1 0000000000000000 100 0 0 10 0
@@ -244,11 +244,11 @@ func TestListeners(t *testing.T) {
 `
 	got := append(parseListeners(strings.NewReader(table)), parseListeners(strings.NewReader(table6))...)
 	want := []listener{
-		{netip.MustParseAddrPort("127.0.0.1:8080"), 11},
-		{netip.MustParseAddrPort("0.0.0.0:80"), 12},
-		{netip.MustParseAddrPort("[::]:6000"), 21},
-		{netip.MustParseAddrPort("[2001:db8::1]:6001"), 22},
-		{netip.MustParseAddrPort("127.0.0.1:6002"), 23},
+		{netip.MustParseAddrPort("127.0.0.1:8080"), 11, false},
+		{netip.MustParseAddrPort("0.0.0.0:80"), 12, true},
+		{netip.MustParseAddrPort("[::]:6000"), 21, false},
+		{netip.MustParseAddrPort("[2001:db8::1]:6001"), 22, false},
+		{netip.MustParseAddrPort("127.0.0.1:6002"), 23, false},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("listeners %v", got)
@@ -256,7 +256,9 @@ func TestListeners(t *testing.T) {
 }
 
 func TestReach(t *testing.T) {
-	at := func(addr string, inode uint64) listener { return listener{netip.MustParseAddrPort(addr), inode} }
+	at := func(addr string, inode uint64) listener {
+		return listener{at: netip.MustParseAddrPort(addr), inode: inode}
+	}
 	tests := []struct {
 		name   string
 		mine   listener
@@ -273,6 +275,7 @@ func TestReach(t *testing.T) {
 		{"another by SO_REUSEPORT", at("0.0.0.0:80", 1), []listener{at("0.0.0.0:80", 2)}, ""},
 		{"another by SO_REUSEPORT at one address", at("10.0.0.1:80", 1), []listener{at("10.0.0.1:80", 2)}, ""},
 		{"a second one of its own", at("0.0.0.0:80", 1), []listener{at("0.0.0.0:80", 1)}, "127.0.0.1:80"},
+		{"one that does not accept", listener{at: netip.MustParseAddrPort("0.0.0.0:80"), inode: 1, busy: true}, nil, ""},
 		{"another's", at("0.0.0.0:80", 7), nil, ""},
 	}
 	for _, tt := range tests {
@@ -379,7 +382,9 @@ func TestDumpsNeedAFolder(t *testing.T) {
 func TestProgramsAreBounded(t *testing.T) {
 	c := New(Options{Now: func() time.Time { return time.Unix(1e9, 0) }})
 	for pid := range uint32(1000) {
-		c.About(&finding.Process{Task: flow.Task{PID: 1 + pid, StartBoot: time.Second}, Relation: finding.RelationHolder}, nil)
+		c.About(&finding.Finding{Owner: finding.Owner{Process: finding.Process{
+			Task: flow.Task{PID: 1<<23 + pid, StartBoot: time.Second}, Relation: finding.RelationHolder,
+		}}})
 	}
 	if len(c.programs) > maxPrograms || len(c.queue) != maxQueue {
 		t.Errorf("%d programs are known, %d wait", len(c.programs), len(c.queue))
@@ -424,4 +429,19 @@ func FuzzListeners(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestOrder(t *testing.T) {
+	var at []netip.AddrPort
+	for _, a := range []string{"10.0.0.1:1", "10.0.0.1:2", "127.0.0.1:3", "[::1]:4", "10.0.0.1:5"} {
+		at = append(at, netip.MustParseAddrPort(a))
+	}
+	c := New(Options{})
+	got := c.order(slices.Clone(at), at[4], 3)
+	if want := []netip.AddrPort{at[4], at[3], at[0], at[1], at[2]}; !slices.Equal(got, want) {
+		t.Errorf("order %v, want %v", got, want)
+	}
+	if got := c.order(slices.Repeat(at, 10), netip.AddrPort{}, 0); len(got) != maxTried {
+		t.Errorf("%d addresses are tried", len(got))
+	}
 }

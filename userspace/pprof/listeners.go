@@ -25,6 +25,8 @@ const (
 type listener struct {
 	at    netip.AddrPort
 	inode uint64
+	// busy: connections wait to be accepted, and one more would only join them.
+	busy bool
 }
 
 // listenersOf returns the addresses at which a process, and no other one, takes
@@ -48,7 +50,7 @@ func listenersOf(proc string) ([]netip.AddrPort, error) {
 	}
 	var out []netip.AddrPort
 	for _, l := range all {
-		if at, ok := reach(l, all, mine); ok && len(out) < maxTried {
+		if at, ok := reach(l, all, mine); ok {
 			out = append(out, at)
 		}
 	}
@@ -59,7 +61,7 @@ func listenersOf(proc string) ([]netip.AddrPort, error) {
 // if it is another's, or a connection to it could come to another process: one
 // that listens at the same port by SO_REUSEPORT, or at a nearer address.
 func reach(l listener, all []listener, mine map[uint64]bool) (netip.AddrPort, bool) {
-	if !mine[l.inode] {
+	if !mine[l.inode] || l.busy {
 		return netip.AddrPort{}, false
 	}
 	to := l.at
@@ -97,7 +99,10 @@ func parseListeners(r io.Reader) []listener {
 		at, ok := parseAddress(string(fields[1]))
 		inode, err := strconv.ParseUint(string(fields[9]), 10, 64)
 		if ok && err == nil {
-			out = append(out, listener{at, inode})
+			// Of a listener, the receive queue counts connections that wait to
+			// be accepted (net/ipv4/tcp_ipv4.c, get_tcp4_sock).
+			_, waiting, _ := strings.Cut(string(fields[4]), ":")
+			out = append(out, listener{at, inode, strings.Trim(waiting, "0") != ""})
 		}
 	}
 	return out

@@ -9,9 +9,11 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/stack"
 )
@@ -33,6 +35,9 @@ const (
 	// request.
 	patience = 6 * time.Second
 	within   = 2 * time.Second
+	// connectWithin is how long a connect may take: it is to this host, and one
+	// that hangs would be a finding of its own.
+	connectWithin = 500 * time.Millisecond
 )
 
 // Options says where to look.
@@ -55,6 +60,8 @@ type Options struct {
 type Capture struct {
 	opts  Options
 	queue chan stack.Process
+	// self is this process: it has nothing to ask itself.
+	self int
 
 	mu       sync.Mutex
 	programs map[stack.Process]*program
@@ -71,14 +78,17 @@ type program struct {
 	digest  *digest
 	taken   time.Time
 	dump    string
-	// at is where it answered last.
-	at netip.AddrPort
+	// at is where it answered last, suspect a port of sockets in limbo: its
+	// handler may not do well with one more connection.
+	at      netip.AddrPort
+	suspect uint16
 }
 
 // The results of asking a program.
 const (
 	ResultOK         = "ok"
 	ResultNative     = "not_go"
+	ResultNone       = "no_pprof"
 	ResultGone       = "process_gone"
 	ResultNoEndpoint = "no_endpoint"
 	ResultNoAnswer   = "no_answer"
@@ -90,7 +100,7 @@ const (
 // Results lists them all.
 func Results() []string {
 	return []string{
-		ResultOK, ResultNative, ResultGone, ResultNoEndpoint, ResultNoAnswer, ResultDenied, ResultTooLarge, ResultBroken,
+		ResultOK, ResultNative, ResultNone, ResultGone, ResultNoEndpoint, ResultNoAnswer, ResultDenied, ResultTooLarge, ResultBroken,
 	}
 }
 
@@ -119,13 +129,14 @@ func resultOf(err error) string {
 
 // New returns a Capture that has asked nobody.
 func New(opts Options) *Capture {
-	return &Capture{opts: opts, queue: make(chan stack.Process, maxQueue), programs: make(map[stack.Process]*program)}
+	return &Capture{opts: opts, self: os.Getpid(), queue: make(chan stack.Process, maxQueue), programs: make(map[stack.Process]*program)}
 }
 
 // About returns what is known of the goroutines of the process that a record names,
 // and has it asked if it is time; nil if nothing is known. It never waits.
-func (c *Capture) About(p *finding.Process, s *finding.Stack) *finding.Goroutines {
-	if c == nil || p.Relation != finding.RelationHolder || p.PID == 0 || p.StartBoot == 0 {
+func (c *Capture) About(f *finding.Finding) *finding.Goroutines {
+	p := &f.Owner.Process
+	if c == nil || p.Relation != finding.RelationHolder || p.PID == 0 || p.StartBoot == 0 || int(p.PID) == c.self {
 		return nil
 	}
 	now := c.opts.Now()
@@ -139,6 +150,9 @@ func (c *Capture) About(p *finding.Process, s *finding.Stack) *finding.Goroutine
 		c.programs[key] = known
 	}
 	known.used = now
+	if f.Sock.Role != flow.RoleClient {
+		known.suspect = f.Sock.Local.Port()
+	}
 	if !known.waiting && !known.native && !now.Before(known.next) {
 		select {
 		case c.queue <- key:
@@ -148,7 +162,7 @@ func (c *Capture) About(p *finding.Process, s *finding.Stack) *finding.Goroutine
 	}
 	switch {
 	case known.digest != nil:
-		g := known.digest.about(s)
+		g := known.digest.about(f.Stack)
 		g.Dump, g.Age = known.dump, now.Sub(known.taken)
 		return g
 	case known.missing != "":
@@ -193,12 +207,12 @@ func (c *Capture) ask(ctx context.Context, key stack.Process) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c.mu.Lock()
-	last := netip.AddrPort{}
+	last, suspect := netip.AddrPort{}, uint16(0)
 	if p := c.programs[key]; p != nil {
-		last = p.at
+		last, suspect = p.at, p.suspect
 	}
 	c.mu.Unlock()
-	a, err := c.answer(ctx, key, last)
+	a, err := c.answer(ctx, key, last, suspect)
 	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return // the daemon ends
 	}
@@ -223,6 +237,9 @@ func (c *Capture) ask(ctx context.Context, key stack.Process) {
 		return
 	case ResultNative:
 		p.native = true
+	case ResultNone:
+		// What is not linked into it will not be later.
+		p.native, p.missing = true, result
 	case ResultGone:
 		p.next = now.Add(everyFailed)
 	default:

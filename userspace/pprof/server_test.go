@@ -88,6 +88,11 @@ func ask(t *testing.T, opts Options) *asked {
 	return a
 }
 
+// about asks about a connection that the process holds.
+func (a *asked) about(p finding.Process, s *finding.Stack) *finding.Goroutines {
+	return a.About(&finding.Finding{Owner: finding.Owner{Process: p}, Stack: s})
+}
+
 func (a *asked) result(t *testing.T) string {
 	t.Helper()
 	select {
@@ -100,10 +105,10 @@ func (a *asked) result(t *testing.T) string {
 }
 
 // told waits until what was asked is told.
-func (a *asked) told(t *testing.T, p *finding.Process, s *finding.Stack) *finding.Goroutines {
+func (a *asked) told(t *testing.T, p finding.Process, s *finding.Stack) *finding.Goroutines {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if g := a.About(p, s); g != nil {
+		if g := a.about(p, s); g != nil {
 			return g
 		}
 	}
@@ -123,35 +128,35 @@ func stackIn(functions ...string) *finding.Stack {
 func checkServer(t *testing.T, p finding.Process, opts Options) *finding.Goroutines {
 	t.Helper()
 	a := ask(t, opts)
-	if g := a.About(&p, nil); g != nil {
+	if g := a.about(p, nil); g != nil {
 		t.Errorf("known before it was asked: %+v", g)
 	}
 	if r := a.result(t); r != ResultOK {
 		t.Fatalf("asking: %s", r)
 	}
-	g := a.told(t, &p, stackIn("main.download", "main.main"))
+	g := a.told(t, p, stackIn("main.download", "main.main"))
 	if g.Function != "main.download" || g.Matching != 3 || g.Parked.Function != "main.upload" || g.Parked.Line != 17 || g.Total < 12 {
 		t.Errorf("told %+v", g)
 	}
-	if g := a.About(&p, stackIn("main.upload", "main.main")); g.Function != "main.upload" || g.Matching != 10 {
+	if g := a.about(p, stackIn("main.upload", "main.main")); g.Function != "main.upload" || g.Matching != 10 {
 		t.Errorf("told %+v", g)
 	}
-	if g := a.About(&p, stackIn("main.forgets", "main.main")); g.Function != "main.forgets" || g.Matching != 0 || g.Parked.Function != "" {
+	if g := a.about(p, stackIn("main.forgets", "main.main")); g.Function != "main.forgets" || g.Matching != 0 || g.Parked.Function != "" {
 		t.Errorf("told %+v of a function that nobody is in", g)
 	}
-	if g := a.About(&p, nil); g.Function != "" || g.Parked.Function != "main.upload" {
+	if g := a.about(p, nil); g.Function != "" || g.Parked.Function != "main.upload" {
 		t.Errorf("told %+v without a stack", g)
 	}
 	// Once a minute.
 	a.now.Add(int64(59 * time.Second))
-	if g := a.About(&p, nil); g.Age != 59*time.Second {
+	if g := a.about(p, nil); g.Age != 59*time.Second {
 		t.Errorf("age %v", g.Age)
 	}
 	if len(a.queue) > 0 {
 		t.Error("asked again within a minute")
 	}
 	a.now.Add(int64(2 * time.Second))
-	a.About(&p, nil)
+	a.about(p, nil)
 	if r := a.result(t); r != ResultOK {
 		t.Errorf("asking again: %s", r)
 	}
@@ -182,11 +187,11 @@ func TestServer(t *testing.T) {
 	}
 	checkServer(t, p, Options{Only: netip.MustParseAddrPort(addr)})
 	a := ask(t, Options{Only: netip.MustParseAddrPort("127.0.0.1:1")})
-	a.About(&p, nil)
+	a.about(p, nil)
 	if r := a.result(t); r != ResultNoEndpoint {
 		t.Errorf("asking where it does not listen: %s", r)
 	}
-	if g := a.told(t, &p, nil); g.Missing != ResultNoEndpoint {
+	if g := a.told(t, p, nil); g.Missing != ResultNoEndpoint {
 		t.Errorf("told %+v", g)
 	}
 }
@@ -252,17 +257,17 @@ func TestOtherPrograms(t *testing.T) {
 	}
 	p := process(t, uint32(sleeper.Process.Pid))
 	a := ask(t, Options{})
-	a.About(&p, nil)
+	a.about(p, nil)
 	if r := a.result(t); r != ResultNative {
 		t.Errorf("asking sleep: %s", r)
 	}
-	if g := a.About(&p, nil); g != nil {
+	if g := a.about(p, nil); g != nil {
 		t.Errorf("told %+v of sleep", g)
 	}
 	_ = sleeper.Process.Kill()
 	_ = sleeper.Wait()
 	b := ask(t, Options{})
-	b.About(&p, nil)
+	b.about(p, nil)
 	if r := b.result(t); r != ResultGone {
 		t.Errorf("asking what is gone: %s", r)
 	}
@@ -271,12 +276,51 @@ func TestOtherPrograms(t *testing.T) {
 		{Task: p.Task, Relation: finding.RelationCloser},
 		{Task: flow.Task{PID: p.PID}, Relation: finding.RelationHolder},
 	} {
-		if g := b.About(&unnamed, nil); g != nil || len(b.queue) > 0 {
+		if g := b.about(unnamed, nil); g != nil || len(b.queue) > 0 {
 			t.Errorf("asked about %+v", unnamed)
 		}
 	}
 	var off *Capture
-	if g := off.About(&p, nil); g != nil {
+	if g := off.About(&finding.Finding{}); g != nil {
 		t.Errorf("told %+v by nobody", g)
+	}
+}
+
+// A program without net/http/pprof is not asked at its ports.
+func TestProgramWithoutPprof(t *testing.T) {
+	dir := t.TempDir()
+	source := filepath.Join(dir, "main.go")
+	const text = `package main
+
+import (
+	"fmt"
+	"net"
+)
+
+func main() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("listens")
+	c, err := l.Accept()
+	panic(fmt.Sprint("somebody came: ", c, err))
+}
+`
+	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "plain")
+	if out, err := exec.Command("go", "build", "-o", bin, source).CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	p, _ := start(t, bin)
+	a := ask(t, Options{})
+	a.about(p, nil)
+	if r := a.result(t); r != ResultNone {
+		t.Errorf("asking: %s", r)
+	}
+	if g := a.told(t, p, nil); g.Missing != ResultNone {
+		t.Errorf("told %+v", g)
 	}
 }

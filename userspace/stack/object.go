@@ -7,8 +7,6 @@ import (
 	"io"
 	"maps"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
@@ -180,15 +178,4 @@ func (o *object) withLines(ctx context.Context, f *image, addrs []uint64, names 
 		}
 	}
 	return nil
-}
-
-// IsGo reports whether a file is a program that Go's linker made.
-func IsGo(path string) bool {
-	f, id, err := openRegular(unix.AT_FDCWD, path, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	image, err := readImage(f, id.size)
-	return err == nil && len(image.sections) > 0 && mayBeGo(image)
 }
