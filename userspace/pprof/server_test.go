@@ -23,7 +23,7 @@ import (
 func buildServer(t *testing.T) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "server")
-	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", bin, "./testdata/server").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", bin, "./testdata/server").CombinedOutput(); err != nil {
 		t.Fatalf("building the server: %v\n%s", err, out)
 	}
 	return bin
@@ -311,7 +311,7 @@ func main() {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(dir, "plain")
-	if out, err := exec.Command("go", "build", "-o", bin, source).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, source).CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
 	p, _ := start(t, bin)
