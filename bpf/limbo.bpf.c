@@ -19,6 +19,7 @@
 #include "young.h"
 #include "transition.h"
 #include "nested.h"
+#include "queue.h"
 #include "stall.h"
 #include "retransmit.h"
 #include "peer.h"

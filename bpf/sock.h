@@ -86,6 +86,7 @@ static __always_inline void read_queues(struct sock_values *v, struct tcp_sock *
 	v->copied_seq = BPF_CORE_READ(tp, copied_seq);
 	v->snd_wnd = BPF_CORE_READ(tp, snd_wnd);
 	v->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
+	v->min_rtt_us = BPF_CORE_READ(tp, rtt_min.s[0].v); /* ~0 until measured, tcp_init_sock */
 	v->receive_memory = BPF_CORE_READ((struct sock *)tp, sk_backlog.rmem_alloc.counter);
 	v->receive_buffer = BPF_CORE_READ((struct sock *)tp, sk_rcvbuf);
 }

@@ -42,6 +42,7 @@ type Tracer struct {
 	valuesBuf []byte
 	event     flow.Event
 	walkBuf   flow.Sock
+	queues    queues
 
 	syn synSide
 
@@ -138,6 +139,9 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	spec.Maps["young_ring"].MaxEntries = (opts.YoungSlots + nestedSlots) * uint32(cpus)
 	spec.Maps["young_tuples"].MaxEntries = spec.Maps["young_ring"].MaxEntries
 	spec.Maps["young_cpus"].MaxEntries = 2 * uint32(cpus)
+	if opts.Trace != nil {
+		spec.Maps["write_pairs"].MaxEntries = 1
+	}
 	spec.Maps["marks"].MaxEntries = uint32(cpus)
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),
