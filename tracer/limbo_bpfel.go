@@ -215,7 +215,7 @@ type limboSockValues struct {
 	BusyJiffies       uint32
 	ReceiveMemory     uint32
 	ReceiveBuffer     uint32
-	QueuePad          uint32
+	MinRttUs          uint32
 }
 
 type limboStackCpu struct {
@@ -281,11 +281,31 @@ type limboWalkState struct {
 	PidLevel uint32
 }
 
+type limboWritePair struct {
+	_                structs.HostLayout
+	Unsent           uint64
+	Unacked          uint64
+	Sk               uint64
+	Cookie           uint64
+	Sockets          uint32
+	UndrainedJiffies uint32
+}
+
+type limboWritePairKey struct {
+	_     structs.HostLayout
+	Saddr [16]uint8
+	Daddr [16]uint8
+	Netns uint32
+	Sport uint16
+	Dport uint16
+}
+
 type limboWriteQueues struct {
 	_            structs.HostLayout
 	Sockets      uint64
 	Unsent       uint64
 	Unacked      uint64
+	LeftOut      uint64
 	QuietJiffies uint32
 	BusyJiffies  uint32
 }
@@ -339,6 +359,7 @@ const (
 	limboMapUserStacks           = "user_stacks"
 	limboMapValues               = "values"
 	limboMapWanted               = "wanted"
+	limboMapWritePairs           = "write_pairs"
 	limboMapYoungCpus            = "young_cpus"
 	limboMapYoungRing            = "young_ring"
 	limboMapYoungTuples          = "young_tuples"
@@ -475,6 +496,7 @@ type limboMapSpecs struct {
 	UserStacks     *ebpf.MapSpec `ebpf:"user_stacks"`
 	Values         *ebpf.MapSpec `ebpf:"values"`
 	Wanted         *ebpf.MapSpec `ebpf:"wanted"`
+	WritePairs     *ebpf.MapSpec `ebpf:"write_pairs"`
 	YoungCpus      *ebpf.MapSpec `ebpf:"young_cpus"`
 	YoungRing      *ebpf.MapSpec `ebpf:"young_ring"`
 	YoungTuples    *ebpf.MapSpec `ebpf:"young_tuples"`
@@ -563,6 +585,7 @@ type limboMaps struct {
 	UserStacks     *ebpf.Map `ebpf:"user_stacks"`
 	Values         *ebpf.Map `ebpf:"values"`
 	Wanted         *ebpf.Map `ebpf:"wanted"`
+	WritePairs     *ebpf.Map `ebpf:"write_pairs"`
 	YoungCpus      *ebpf.Map `ebpf:"young_cpus"`
 	YoungRing      *ebpf.Map `ebpf:"young_ring"`
 	YoungTuples    *ebpf.Map `ebpf:"young_tuples"`
@@ -581,6 +604,7 @@ func (m *limboMaps) Close() error {
 		m.UserStacks,
 		m.Values,
 		m.Wanted,
+		m.WritePairs,
 		m.YoungCpus,
 		m.YoungRing,
 		m.YoungTuples,

@@ -17,7 +17,10 @@ type lacking struct{ syn, stacks bool }
 // assignAll loads the programs: all that are wanted, or where the kernel refuses
 // that, as many as it takes.
 func (t *Tracer) assignAll(spec *ebpf.CollectionSpec) error {
-	if !hasTracepoint("sock_recv_length") {
+	if t.opts.ReadOnly {
+		return t.assign(spec)
+	}
+	if t.opts.Stacks != flow.StacksOff && !hasTracepoint("sock_recv_length") {
 		t.stacks.eofs = errNoEOF
 	}
 	least := lacking{syn: t.opts.Trace != nil, stacks: t.opts.Stacks == flow.StacksOff}
