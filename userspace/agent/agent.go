@@ -132,8 +132,8 @@ type Agent struct {
 	batch   []*flow.Sock
 	// of pending: how many were said, and up to which they were read for that
 	spoken, readTo int
-	stuck   []*flow.Sock
-	found   []*flow.Sock
+	stuck          []*flow.Sock
+	found          []*flow.Sock
 	// readAt is when the reading began that is put into words, confirmed and
 	// wall when it was done.
 	readAt, confirmed time.Duration
