@@ -43,6 +43,9 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, kernel.Close()) }()
+	origins := startOrigins(out.ctx, in.Config.Runtime, in.Log)
+	defer origins.wait()
+	cfg.Origin = origins
 	a := agent.New(cfg, kernel, out, in.Metrics, in.Log)
 	return a.Run(out.ctx)
 }

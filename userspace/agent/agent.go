@@ -85,6 +85,8 @@ type Config struct {
 	CPUTime func() time.Duration
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
+	// Origin knows containers, nil if they are not asked for.
+	Origin Origin
 }
 
 // Agent is the daemon's loop.

@@ -19,6 +19,12 @@ const (
 	OutputNone    Output = "none"
 )
 
+// The values of Runtime that are no path.
+const (
+	RuntimeAuto = "auto"
+	RuntimeOff  = "off"
+)
+
 // Source is where a value came from; a later one wins over an earlier one.
 type Source uint8
 
@@ -45,6 +51,9 @@ type Run struct {
 	// LogFileMaxSize is the size in bytes at which LogFile is rotated, 0 for
 	// never.
 	LogFileMaxSize int64
+	// Runtime is the container runtime that is asked for names: RuntimeAuto,
+	// RuntimeOff, or the path of a CRI socket.
+	Runtime string
 	// MetricsAddr is host:port, "" for no server.
 	MetricsAddr string
 	// ConfigFile is the YAML file that was read, "" for none.

@@ -128,6 +128,11 @@ func runningSettings() []Setting {
 			set:   func(r *Run, v string) error { return setPath(&r.ConfigFile, v) },
 		},
 		{
+			Name: "cri-socket", Placeholder: "SOCKET", Default: RuntimeAuto, Group: groupRunning, File: true,
+			Usage: "ask the container runtime that listens here for the names of pods; auto looks where containerd, CRI-O, Docker and Podman usually listen, off asks none",
+			set:   func(r *Run, v string) error { return setRuntime(&r.Runtime, v) },
+		},
+		{
 			Name: "tick", Placeholder: "DURATION", Default: "250ms", Group: groupRunning,
 			Usage: "how often due sockets are looked at; lowered to half of the smallest threshold",
 			set:   func(r *Run, v string) error { return setDuration(&r.Tick, v, tickRange) },

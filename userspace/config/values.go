@@ -169,3 +169,12 @@ func setAddress(to *string, text string) error {
 func notOneOf(text string, values []string) error {
 	return fmt.Errorf("%q is not known; allowed: %s", clip(text), strings.Join(values, ", "))
 }
+
+func setRuntime(to *string, text string) error {
+	const allowed = "auto, off, or the full path of a socket such as /run/containerd/containerd.sock"
+	path := strings.TrimPrefix(text, "unix://")
+	if text != RuntimeAuto && text != RuntimeOff && !strings.HasPrefix(path, "/") {
+		return fmt.Errorf("%q is not a socket; allowed: %s", clip(text), allowed)
+	}
+	return setPath(to, path)
+}

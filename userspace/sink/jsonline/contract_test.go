@@ -36,7 +36,7 @@ var contractKeys = strings.Fields(`
 	tcplimbo.peer.pid tcplimbo.peer.executable tcplimbo.peer.state tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
 	tcplimbo.tcp.state.previous tcplimbo.tcp.state.previous_seconds
 
-	tcplimbo.process.relation
+	tcplimbo.process.relation container.name
 	tcplimbo.tcp.retransmit tcplimbo.tcp.retransmit_kind
 	tcplimbo.drop.reason tcplimbo.drop.location tcplimbo.drop.hook tcplimbo.drop.netns
 	tcplimbo.listener.pid tcplimbo.listener.accept_queue tcplimbo.listener.accept_limit
@@ -46,9 +46,7 @@ var contractKeys = strings.Fields(`
 
 // notYet are keys of issues that are still to come.
 var notYet = strings.Fields(`
-	container.id k8s.namespace.name k8s.pod.name k8s.pod.uid k8s.container.name
 	code.stacktrace tcplimbo.stack.of
-	tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
 `)
 
 // allLines returns a line of every sort.

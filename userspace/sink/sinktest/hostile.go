@@ -54,7 +54,8 @@ func Longest() finding.Finding {
 			Total: math.MaxInt64,
 		},
 	}
-	f.Peer = &finding.Peer{State: flow.StateEstablished, Orphan: true, Owner: f.Owner}
+	f.Workload = &finding.Workload{ContainerID: long, Container: long, Namespace: long, Pod: long, PodUID: long}
+	f.Peer = &finding.Peer{State: flow.StateEstablished, Orphan: true, Owner: f.Owner, Workload: f.Workload}
 	f.Listener = &finding.Listener{Process: finding.Process{Task: task}, Queue: math.MaxUint32, Limit: math.MaxUint32}
 	for range 100 {
 		f.Owner.Holders = append(f.Owner.Holders, flow.Holder{Task: task, FD: math.MaxUint32})
