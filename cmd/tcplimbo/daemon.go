@@ -15,6 +15,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/group"
 )
 
 // gcPercent halves what the garbage collector lets grow: the agent allocates
@@ -46,7 +47,8 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 	origins := startOrigins(out.ctx, in.Config.Runtime, in.Log)
 	defer origins.wait()
 	cfg.Origin = origins
-	a := agent.New(cfg, kernel, out, in.Metrics, in.Log)
+	grouped := group.New(in.Config.GroupAbove, cfg.BootTime, out)
+	a := agent.New(cfg, kernel, grouped, in.Metrics, in.Log)
 	return a.Run(out.ctx)
 }
 

@@ -31,7 +31,7 @@ const (
 	stdoutName = "standard output"
 )
 
-// records writes what the agent says to the sinks. It implements agent.Output.
+// records writes what the agent says to the sinks. It implements group.Output.
 type records struct {
 	ctx  context.Context
 	stop context.CancelFunc
@@ -131,7 +131,7 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 	return s
 }
 
-// Finding implements agent.Output.
+// Finding implements group.Output.
 func (r *records) Finding(f *finding.Finding) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendFinding(r.buf[:0], f)
@@ -143,7 +143,7 @@ func (r *records) Finding(f *finding.Finding) {
 	}
 }
 
-// Loss implements agent.Output.
+// Loss implements group.Output.
 func (r *records) Loss(l *finding.Loss) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendLoss(r.buf[:0], l)
@@ -151,6 +151,18 @@ func (r *records) Loss(l *finding.Loss) {
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendLoss(r.buf[:0], l)
+		put(r.text, r.buf)
+	}
+}
+
+// Group implements group.Output.
+func (r *records) Group(g *finding.Group) {
+	if len(r.lines) > 0 {
+		r.buf = r.json.AppendGroup(r.buf[:0], g)
+		put(r.lines, r.buf)
+	}
+	if len(r.text) > 0 {
+		r.buf = r.human.AppendGroup(r.buf[:0], g)
 		put(r.text, r.buf)
 	}
 }

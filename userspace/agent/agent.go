@@ -49,6 +49,9 @@ type Kernel interface {
 type Output interface {
 	Finding(f *finding.Finding)
 	Loss(l *finding.Loss)
+	// Tick says what time it is, once a tick and at the end: since boot and by the
+	// wall clock.
+	Tick(now time.Duration, wall time.Time, end bool)
 }
 
 // Meter is told what the agent does, for metrics.
@@ -237,6 +240,7 @@ func (a *Agent) last() error {
 	a.countRetransmits(&stats)
 	a.losses.note(stats.Losses)
 	a.sayLosses(a.cfg.BootTime(), true)
+	a.out.Tick(a.cfg.BootTime(), a.cfg.Now(), true)
 	return nil
 }
 
@@ -305,6 +309,7 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	a.sayLosses(now, false)
+	a.out.Tick(a.cfg.BootTime(), a.cfg.Now(), false)
 	return nil
 }
 

@@ -46,6 +46,8 @@ type Run struct {
 	IdleAudit time.Duration
 
 	Output Output
+	// GroupAbove is how many findings alike are reported one by one; 0: all.
+	GroupAbove int
 	// LogFile is the file that gets a copy of the JSON lines, "" for none.
 	LogFile string
 	// LogFileMaxSize is the size in bytes at which LogFile is rotated, 0 for

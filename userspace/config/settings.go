@@ -103,6 +103,11 @@ func outputSettings() []Setting {
 			},
 		},
 		{
+			Name: "group-above", Placeholder: "N", Default: "20", Group: groupOutput,
+			Usage: "report more findings alike than this as one group: the same kind, program, container, service and stack; 0 reports each",
+			set:   func(r *Run, v string) error { return setNumber(&r.GroupAbove, v, maxGroupAbove) },
+		},
+		{
 			Name: "log-file", Placeholder: "FILE", Group: groupOutput, File: true,
 			Usage: "also append JSON lines to this file; reopened on SIGUSR1",
 			set:   func(r *Run, v string) error { return setPath(&r.LogFile, v) },

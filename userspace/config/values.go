@@ -178,3 +178,15 @@ func setRuntime(to *string, text string) error {
 	}
 	return setPath(to, path)
 }
+
+// maxGroupAbove is more than anybody reads one by one.
+const maxGroupAbove = 1_000_000
+
+func setNumber(to *int, text string, high int64) error {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > high {
+		return fmt.Errorf("%q does not fit; allowed: 0 (off) or a number up to %d", clip(text), high)
+	}
+	*to = int(n)
+	return nil
+}

@@ -41,6 +41,8 @@ var contractKeys = strings.Fields(`
 	tcplimbo.drop.reason tcplimbo.drop.location tcplimbo.drop.hook tcplimbo.drop.netns
 	tcplimbo.listener.pid tcplimbo.listener.accept_queue tcplimbo.listener.accept_limit
 	tcplimbo.tcp.outcome
+	tcplimbo.group.id tcplimbo.group.status tcplimbo.group.count tcplimbo.group.opened tcplimbo.group.resolved
+	tcplimbo.group.oldest_seconds tcplimbo.group.growth_per_minute tcplimbo.group.sample_ids
 	tcplimbo.loss.where tcplimbo.loss.count tcplimbo.loss.reread
 `)
 
@@ -65,6 +67,9 @@ func allLines() [][]byte {
 	}
 	for _, l := range sinktest.Losses() {
 		lines = append(lines, e.AppendLoss(nil, &l))
+	}
+	for _, g := range append(sinktest.Groups(), sinktest.LongestGroup()) {
+		lines = append(lines, e.AppendGroup(nil, &g))
 	}
 	return lines
 }
@@ -180,7 +185,8 @@ func TestLongestLineFits(t *testing.T) {
 	}
 	tr := finding.Transition{Time: sinktest.Now, ID: f.Sock.ID, Role: f.Sock.Role, Old: 200, New: 255, Previous: f.Duration, Task: f.Owner.Process.Task}
 	loss := finding.Loss{Where: long, Count: 1<<64 - 1, Message: long}
-	for _, line := range [][]byte{e.AppendTransition(nil, &tr), e.AppendLoss(nil, &loss)} {
+	group := sinktest.LongestGroup()
+	for _, line := range [][]byte{e.AppendTransition(nil, &tr), e.AppendLoss(nil, &loss), e.AppendGroup(nil, &group)} {
 		object(t, line)
 		if len(line) >= MaxLine {
 			t.Errorf("%d bytes, want less than %d: %s", len(line), MaxLine, line)

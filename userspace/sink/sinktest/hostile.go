@@ -63,6 +63,21 @@ func Longest() finding.Finding {
 	return f
 }
 
+// LongestGroup returns the group with the longest line there can be.
+func LongestGroup() finding.Group {
+	f := Longest()
+	g := finding.Group{
+		ID: f.ID, Kind: f.Kind, Status: finding.Resolved, Time: Now, Message: f.Message,
+		Count: math.MaxInt64, Opened: math.MaxUint64, Resolved: math.MaxUint64, Oldest: math.MaxInt64,
+		Growth: -math.MaxFloat32, GrowthKnown: true,
+		Process: f.Owner.Process, Workload: f.Workload, Role: flow.RoleServer, Service: f.Sock.Local,
+	}
+	for range 100 {
+		g.Samples = append(g.Samples, f.ID)
+	}
+	return g
+}
+
 // FuzzedFinding makes a finding from what a fuzzer varies. Numbers come out of
 // n in a fixed way, so that one seed gives one finding.
 func FuzzedFinding(text, comm string, n uint64, addr []byte) finding.Finding {

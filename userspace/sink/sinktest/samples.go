@@ -240,3 +240,25 @@ func Losses() []finding.Loss {
 		{Time: Now, Where: "old_generation", Count: 1, Message: "1 sockets found the old generation full; none is missed, they are watched by reading them"},
 	}
 }
+
+// Groups returns the sorts of group records.
+func Groups() []finding.Group {
+	f := closeWait()
+	first := finding.Group{
+		ID: "a07c0b7e52a94d13c8f1", Kind: finding.CloseWaitSilent, Time: Now, Count: 140, Opened: 120,
+		Oldest: 31 * time.Second, Samples: []string{"6f1c0b7e52a94d13", "7f1c0b7e52a94d13"},
+		Process: f.Owner.Process, Workload: f.Workload, Role: flow.RoleClient, Service: f.Sock.Peer,
+		Message: "140 sockets in CLOSE_WAIT of api (pid 812) in pod shop/api-7c9d8b6f5-x2x4q to 10.0.0.5:443, the oldest for 31s; 120 of them have no records of their own",
+	}
+	grown := first
+	grown.Status, grown.Count, grown.Opened, grown.Resolved = finding.Update, 162, 150, 8
+	grown.Growth, grown.GrowthKnown, grown.Process.PID, grown.Oldest = 132, true, 0, 41*time.Second
+	grown.Role, grown.Service = flow.RoleServer, f.Sock.Local
+	grown.Message = "162 sockets in CLOSE_WAIT of api in pod shop/api-7c9d8b6f5-x2x4q that serves 10.0.0.1:52100, the oldest for 41s; 132 more a minute; 142 of them have no records of their own"
+	over := first
+	over.Status, over.Count, over.Opened, over.Resolved = finding.Resolved, 0, 150, 150
+	over.Samples, over.Oldest, over.Service = nil, 0, netip.AddrPort{}
+	over.Process, over.Workload, over.Growth, over.GrowthKnown = noOwner().Process, nil, -162.25, true
+	over.Message = "all 150 sockets in CLOSE_WAIT that had no records of their own ended"
+	return []finding.Group{first, grown, over}
+}
