@@ -171,12 +171,22 @@ func notOneOf(text string, values []string) error {
 }
 
 func setRuntime(to *string, text string) error {
+	runtime, err := ParseRuntime(text)
+	if err == nil {
+		*to = runtime
+	}
+	return err
+}
+
+// ParseRuntime reads which container runtime to ask: RuntimeAuto, RuntimeOff or the
+// path of a CRI socket.
+func ParseRuntime(text string) (string, error) {
 	const allowed = "auto, off, or the full path of a socket such as /run/containerd/containerd.sock"
 	path := strings.TrimPrefix(text, "unix://")
 	if text != RuntimeAuto && text != RuntimeOff && !strings.HasPrefix(path, "/") {
-		return fmt.Errorf("%q is not a socket; allowed: %s", clip(text), allowed)
+		return "", fmt.Errorf("%q is not a socket; allowed: %s", clip(text), allowed)
 	}
-	return setPath(to, path)
+	return path, setPath(&path, path)
 }
 
 // maxGroupAbove is more than anybody reads one by one.

@@ -11,6 +11,7 @@ import (
 
 // kindWords are how people write where the sockets of a kind are.
 var kindWords = [finding.KindCount]string{
+	finding.KindNone:           "without a finding",
 	finding.SynSentStalled:     "in SYN_SENT",
 	finding.FinWait2Dangling:   "in FIN_WAIT2",
 	finding.CloseWaitSilent:    "in CLOSE_WAIT",
@@ -21,8 +22,7 @@ var kindWords = [finding.KindCount]string{
 // GroupMessage builds the sentence of a group.
 func GroupMessage(g *finding.Group) string {
 	whose := kindWords[g.Kind] + ofProgram(g) + atService(g)
-	apart := g.Opened - g.Resolved
-	if apart == 0 {
+	if g.Status == finding.Resolved {
 		return fmt.Sprintf("%s %s that had no records of their own ended", sockets(g.Resolved, "all "), whose)
 	}
 	s := fmt.Sprintf("%s %s, the oldest for %s", sockets(uint64(g.Count), ""), whose, readable.Age(g.Oldest))
@@ -33,7 +33,10 @@ func GroupMessage(g *finding.Group) string {
 		}
 		s += fmt.Sprintf("; %.0f %s a minute", n, word)
 	}
-	return s + fmt.Sprintf("; %d of them have no records of their own", apart)
+	if apart := g.Opened - g.Resolved; apart > 0 {
+		s += fmt.Sprintf("; %d of them have no records of their own", apart)
+	}
+	return s
 }
 
 func sockets(n uint64, all string) string {

@@ -303,4 +303,3 @@ func TestOldest(t *testing.T) {
 		t.Errorf("%d records, want 2", len(b.said))
 	}
 }
-

@@ -159,7 +159,7 @@ func (g *Groups) Run(ctx context.Context) {
 		return
 	}
 	for {
-		g.walk(ctx)
+		g.Walk(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -173,7 +173,11 @@ func (g *Groups) Run(ctx context.Context) {
 	}
 }
 
-func (g *Groups) walk(ctx context.Context) {
+// Walk looks at all cgroups, unless the kernel opens them by their numbers.
+func (g *Groups) Walk(ctx context.Context) {
+	if g.byHandle {
+		return
+	}
 	// A cgroup that goes away meanwhile is no error.
 	_ = filepath.WalkDir(g.root, func(path string, d fs.DirEntry, err error) error {
 		switch {

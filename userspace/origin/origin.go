@@ -63,6 +63,9 @@ func (r *Resolver) Of(p *finding.Process, s *flow.ID, since, now time.Duration) 
 	return r.namer.Workload(place)
 }
 
+// Rename takes names from another Namer from now on.
+func (r *Resolver) Rename(namer Namer) { r.namer = namer }
+
 // startSlack is how much later than the socket's state a process may seem to have
 // begun: /proc counts in hundredths, and some beginnings are known in jiffies.
 const startSlack = 20 * time.Millisecond

@@ -168,6 +168,20 @@ func (n *Names) Run(ctx context.Context) {
 	}
 }
 
+// Look asks the sources at once for the containers at places, until ctx is done. It
+// is for who runs once, and not beside Run.
+func (n *Names) Look(ctx context.Context, places []origin.Place) {
+	n.list(ctx)
+	for _, p := range places {
+		if n.Workload(p); ctx.Err() != nil {
+			return
+		}
+		if e := n.known[key(p)]; !e.named {
+			n.find(ctx, p)
+		}
+	}
+}
+
 // list remembers all containers and returns when to do so again.
 func (n *Names) list(ctx context.Context) time.Duration {
 	begin := time.Now()

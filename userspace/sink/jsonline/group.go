@@ -28,10 +28,14 @@ func (e *Encoder) appendGroup(dst []byte, g *finding.Group, limit *limits) []byt
 	dst = append(dst, `,"event.name":"tcplimbo.group"`+schema...)
 	dst = appendText(dst, `,"tcplimbo.group.id":`, g.ID, maxID)
 	dst = appendName(dst, `,"tcplimbo.group.status":`, g.Status.String())
-	dst = appendName(dst, `,"tcplimbo.finding.kind":`, g.Kind.String())
+	if g.Kind != finding.KindNone {
+		dst = appendName(dst, `,"tcplimbo.finding.kind":`, g.Kind.String())
+	}
 	dst = appendUint(dst, `,"tcplimbo.group.count":`, uint64(g.Count))
-	dst = appendUint(dst, `,"tcplimbo.group.opened":`, g.Opened)
-	dst = appendUint(dst, `,"tcplimbo.group.resolved":`, g.Resolved)
+	if g.Opened > 0 { // not in a list, where none has a record
+		dst = appendUint(dst, `,"tcplimbo.group.opened":`, g.Opened)
+		dst = appendUint(dst, `,"tcplimbo.group.resolved":`, g.Resolved)
+	}
 	if g.Count > 0 {
 		dst = appendSeconds(dst, `,"tcplimbo.group.oldest_seconds":`, g.Oldest)
 	}

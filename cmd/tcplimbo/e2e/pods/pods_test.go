@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"testing"
 
@@ -87,6 +88,7 @@ func TestPods(t *testing.T) {
 		}
 	}
 
+	n.list(shop, bank)
 	n.stop()
 	before := len(opened(of(n.records(agent), shop.id)))
 	n.until("leaks are told without the runtime", func(context.Context) error {
@@ -137,4 +139,18 @@ func named(records []map[string]any, p *pod, least int) error {
 		}
 	}
 	return nil
+}
+
+// list runs `tcplimbo list` outside of all pods and looks for the leaks of some.
+func (n *node) list(pods ...*pod) {
+	n.t.Helper()
+	out, err := exec.Command(tcplimbo, "list", "-o", "json", "--by", "pod", "--state", "close_wait", "--cri-socket", n.socket).Output()
+	if err != nil {
+		n.t.Fatalf("listing by pod: %v", err)
+	}
+	for _, p := range pods {
+		if !bytes.Contains(out, []byte(`"k8s.namespace.name":"`+p.namespace+`","k8s.pod.name":"`+p.name+`"`)) {
+			n.t.Errorf("pod %s is not listed:\n%s", p.name, out)
+		}
+	}
 }
