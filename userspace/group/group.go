@@ -22,8 +22,9 @@ type Output interface {
 const (
 	// pace is the least time between two records of one leak, and how long after
 	// the first the second comes; each time after that is twice as long, up to
-	// slowest, unless the leak has doubled.
+	// slowest, or to slow while something opens or resolves.
 	pace    = 10 * time.Second
+	slow    = time.Minute
 	slowest = time.Hour
 	// manyServices is how many times the bound may be printed of one program's
 	// connections to different services; a scan is one leak too.

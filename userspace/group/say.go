@@ -47,7 +47,11 @@ func (l *leak) due(now time.Duration, end bool) bool {
 	case !l.told || !l.active():
 		return true
 	}
-	return now >= l.saidAt+l.every || (l.fresh && l.count() >= 2*max(l.saidCount, 1))
+	every := l.every
+	if l.fresh {
+		every = min(every, slow)
+	}
+	return now >= l.saidAt+every
 }
 
 // rested: the record before is long enough ago.
