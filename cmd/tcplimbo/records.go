@@ -16,6 +16,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/sink"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/console"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
+	"github.com/tcplimbo/tcplimbo/userspace/table"
 )
 
 const (
@@ -165,6 +166,15 @@ func (r *records) Group(g *finding.Group) {
 		r.buf = r.human.AppendGroup(r.buf[:0], g)
 		put(r.text, r.buf)
 	}
+}
+
+// summary says at the end what is still open; only people are told.
+func (r *records) summary(groups []finding.Group, by string) {
+	text := []byte("nothing is open\n")
+	if len(groups) > 0 {
+		text = table.AppendGroups(nil, groups, by, table.Options{})
+	}
+	put(r.text, text)
 }
 
 func put(sinks []*sink.Sink, record []byte) {

@@ -48,6 +48,8 @@ type Run struct {
 	Output Output
 	// GroupAbove is how many findings alike are reported one by one; 0: all.
 	GroupAbove int
+	// By is what the open findings are counted by at the end, "" for no counting.
+	By string
 	// LogFile is the file that gets a copy of the JSON lines, "" for none.
 	LogFile string
 	// LogFileMaxSize is the size in bytes at which LogFile is rotated, 0 for

@@ -42,6 +42,9 @@ const (
 	groupTuning     = "Tuning"
 )
 
+// summaries are what open findings can be counted by.
+var summaries = []string{"process", "peer", "stack", "pod"}
+
 // configName is the one setting that cannot stand in the file.
 const configName = "config"
 
@@ -106,6 +109,17 @@ func outputSettings() []Setting {
 			Name: "group-above", Placeholder: "N", Default: "20", Group: groupOutput,
 			Usage: "report more findings alike than this as one group: the same kind, program, container, service and stack; 0 reports each",
 			set:   func(r *Run, v string) error { return setNumber(&r.GroupAbove, v, maxGroupAbove) },
+		},
+		{
+			Name: "by", Placeholder: "WHAT", Group: groupOutput, Values: summaries,
+			Usage: "at the end, count what is still open by process, peer, stack or pod; with --output console",
+			set: func(r *Run, v string) error {
+				if v != "" && !slices.Contains(summaries, v) {
+					return notOneOf(v, summaries)
+				}
+				r.By = v
+				return nil
+			},
 		},
 		{
 			Name: "log-file", Placeholder: "FILE", Group: groupOutput, File: true,
