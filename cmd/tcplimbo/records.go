@@ -168,6 +168,18 @@ func (r *records) Group(g *finding.Group) {
 	}
 }
 
+// WriteQueue implements group.Output.
+func (r *records) WriteQueue(w *finding.WriteQueue) {
+	if len(r.lines) > 0 {
+		r.buf = r.json.AppendWriteQueue(r.buf[:0], w)
+		put(r.lines, r.buf)
+	}
+	if len(r.text) > 0 {
+		r.buf = r.human.AppendWriteQueue(r.buf[:0], w)
+		put(r.text, r.buf)
+	}
+}
+
 // summary says at the end what is still open; only people are told.
 func (r *records) summary(groups []finding.Group, by string) {
 	text := []byte("nothing is open\n")

@@ -45,6 +45,11 @@ type Run struct {
 	// listed, 0 for never.
 	IdleAudit time.Duration
 
+	// WarnPending is in bytes; these three are limits of what waits to be
+	// acknowledged, 0 for none.
+	WarnPending                 int64
+	WarnUndrained, WarnFlushP99 time.Duration
+
 	Output Output
 	// GroupAbove is how many findings alike are reported one by one; 0: all.
 	GroupAbove int

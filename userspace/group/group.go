@@ -16,6 +16,7 @@ import (
 type Output interface {
 	Finding(f *finding.Finding)
 	Loss(l *finding.Loss)
+	WriteQueue(w *finding.WriteQueue)
 	Group(g *finding.Group)
 }
 
@@ -95,6 +96,9 @@ func New(above int, clock func() time.Duration, out Output) *Grouper {
 
 // Loss passes on a loss.
 func (g *Grouper) Loss(l *finding.Loss) { g.out.Loss(l) }
+
+// WriteQueue passes on what is about many sockets already.
+func (g *Grouper) WriteQueue(w *finding.WriteQueue) { g.out.WriteQueue(w) }
 
 // Finding passes a finding on, or counts it.
 func (g *Grouper) Finding(f *finding.Finding) {

@@ -35,6 +35,8 @@ func newBench(t *testing.T, above int) *bench {
 func (b *bench) Finding(f *finding.Finding) { b.plain[f.Status]++ }
 func (b *bench) Loss(*finding.Loss)         {}
 
+func (b *bench) WriteQueue(*finding.WriteQueue) {}
+
 func (b *bench) Group(g *finding.Group) {
 	b.t.Helper()
 	last, ok := b.groups[g.ID]

@@ -44,6 +44,10 @@ var contractKeys = strings.Fields(`
 	tcplimbo.group.id tcplimbo.group.status tcplimbo.group.count tcplimbo.group.opened tcplimbo.group.resolved
 	tcplimbo.group.oldest_seconds tcplimbo.group.growth_per_minute tcplimbo.group.sample_ids
 	tcplimbo.loss.where tcplimbo.loss.count tcplimbo.loss.reread
+	tcplimbo.write_queue.limit tcplimbo.write_queue.status tcplimbo.write_queue.sockets
+	tcplimbo.write_queue.unsent_bytes tcplimbo.write_queue.unacked_bytes tcplimbo.write_queue.undrained_seconds
+	tcplimbo.write_queue.flush_p50_seconds tcplimbo.write_queue.flush_p99_seconds tcplimbo.write_queue.flush_samples
+	tcplimbo.write_queue.min_rtt_seconds
 `)
 
 // notYet are keys of issues that are still to come.
@@ -70,6 +74,9 @@ func allLines() [][]byte {
 	}
 	for _, g := range append(sinktest.Groups(), sinktest.LongestGroup()) {
 		lines = append(lines, e.AppendGroup(nil, &g))
+	}
+	for _, w := range sinktest.WriteQueues() {
+		lines = append(lines, e.AppendWriteQueue(nil, &w))
 	}
 	return lines
 }
