@@ -30,6 +30,10 @@ type Groups struct {
 	paths map[uint64]string
 }
 
+// usualMount is where the hierarchies are mounted, that of version 2 too; beside
+// those of version 1 it is "unified" below.
+const usualMount = "/sys/fs/cgroup"
+
 const (
 	// rootInode is that of the root of the whole hierarchy; the mount of a cgroup
 	// namespace begins with a higher one.
@@ -50,7 +54,7 @@ func OpenGroups(procRoot string) *Groups {
 	var part *Groups
 	// In a container only its own cgroups are mounted. Those of the host's first
 	// process are seen through its root, with CAP_SYS_PTRACE.
-	for _, at := range []string{"/sys/fs/cgroup", procRoot + "/1/root/sys/fs/cgroup"} {
+	for _, at := range []string{usualMount, procRoot + "/1/root" + usualMount} {
 		for _, root := range []string{at, at + "/unified"} {
 			g, whole := openGroups(root)
 			switch {
@@ -146,9 +150,10 @@ func (g *Groups) open(id uint64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Through another process's root the link has that root's view.
-	if at := strings.Index(path, "/sys/fs/cgroup"); at >= 0 {
-		path = strings.TrimPrefix(path[at+len("/sys/fs/cgroup"):], "/unified")
+	// Through another process's root the link begins as that process would see it.
+	mount := g.root[strings.Index(g.root, usualMount):]
+	if at := strings.Index(path, mount); at >= 0 {
+		path = path[at+len(mount):]
 	}
 	return path, nil
 }

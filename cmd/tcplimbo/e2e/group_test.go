@@ -174,6 +174,9 @@ func addUp(records []*record, program string) grouped {
 	return g
 }
 
+// mostMB is twice what an agent took that watched 100,000 findings (199 MB).
+const mostMB = 400
+
 // groupTime is within what the counts of a group are true: it is told once a minute
 // as long as they change, and a loaded machine takes its time to look at so many.
 const groupTime = 4 * time.Minute
@@ -202,11 +205,15 @@ func TestGroup(t *testing.T) {
 	}
 	for _, r := range g.last {
 		t.Logf("%s", r.line)
-		if r.num("tcplimbo.group.count") != count || r.str("network.peer.address") != "127.0.0.1" || r.has("process.pid") {
+		// Beyond tcp_max_orphans the kernel resets what the other end has closed
+		// (net/ipv4/tcp.c, tcp_close), and so ends some of ours.
+		if open := g.opened + g.hidden - g.resolved - g.ended; r.num("tcplimbo.group.count") != open || open < count*9/10 || r.str("network.peer.address") != "127.0.0.1" || r.has("process.pid") {
 			t.Errorf("the group is %s", r.line)
 		}
 	}
-	t.Logf("the agent has %d MB", residentMB(t, a.cmd.Process.Pid))
+	if mb := residentMB(t, a.cmd.Process.Pid); mb > mostMB {
+		t.Errorf("the agent has %d MB, want %d at most", mb, mostMB)
+	}
 	ls.end()
 	if !a.wait(groupTime, func(r []*record) bool { g := addUp(r, program); return g.resolved+g.ended == count }) {
 		g := addUp(a.all(), program)

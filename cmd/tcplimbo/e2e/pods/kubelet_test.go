@@ -18,7 +18,6 @@ type pod struct {
 	hostPID bool
 	linux   *runtime.LinuxContainerSecurityContext
 	mounts  []*runtime.Mount
-	labels  map[string]string
 	logs    string
 }
 
