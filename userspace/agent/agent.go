@@ -50,6 +50,9 @@ type Kernel interface {
 type Output interface {
 	Finding(f *finding.Finding)
 	Loss(l *finding.Loss)
+	// Tick says what time it is, once a tick and at the end: since boot and by the
+	// wall clock.
+	Tick(now time.Duration, wall time.Time, end bool)
 	WriteQueue(w *finding.WriteQueue)
 }
 
@@ -97,6 +100,8 @@ type Config struct {
 	Goroutines Goroutines
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
+	// Origin knows containers, nil if they are not asked for.
+	Origin Origin
 }
 
 // Agent is the daemon's loop.
@@ -263,6 +268,7 @@ func (a *Agent) last() error {
 	a.countRetransmits(&stats)
 	a.losses.note(stats.Losses)
 	a.sayLosses(a.cfg.BootTime(), true)
+	a.out.Tick(a.cfg.BootTime(), a.cfg.Now(), true)
 	return nil
 }
 
@@ -337,6 +343,7 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	a.sayLosses(now, false)
+	a.out.Tick(a.cfg.BootTime(), a.cfg.Now(), false)
 	return nil
 }
 

@@ -32,6 +32,9 @@ func Load(flags map[string]string, lookupEnv func(string) (string, bool)) (*Run,
 		return nil, errors.New("--syn-sent, --fin-wait2, --close-wait, --established and --closing are all 0, so nothing would be watched; " +
 			"give at least one of them a duration")
 	}
+	if l.run.By != "" && l.run.Output != OutputConsole {
+		return nil, fmt.Errorf("--by: the summary is for people and comes with --output console; --output is %s", l.run.Output)
+	}
 	return l.run, nil
 }
 
