@@ -29,6 +29,8 @@ type agentInput struct {
 	// Ready must be called once programs are attached and the first snapshot
 	// is done.
 	Ready func() error
+	// OTLP is where records and metrics are sent to.
+	OTLP otlpTargets
 	// Reopen gets SIGUSR1: the log file was moved away.
 	Reopen <-chan os.Signal
 }
@@ -65,6 +67,10 @@ func (w *world) run(c *cli.Context) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	targets, err := findOTLP(cfg)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
 	if err := w.host.Preflight(); err != nil {
 		return err
 	}
@@ -84,6 +90,7 @@ func (w *world) run(c *cli.Context) error {
 		Terminal: w.stdoutTerminal,
 		Metrics:  newMetrics(cfg),
 		State:    new(serve.State),
+		OTLP:     targets,
 		Reopen:   reopen,
 	}
 	defer onHangup(in.Log, cfg.ConfigFile)()

@@ -45,6 +45,11 @@ type Run struct {
 	// LogFileMaxSize is the size in bytes at which LogFile is rotated, 0 for
 	// never.
 	LogFileMaxSize int64
+	// Journald: records also go to the host's journal.
+	Journald bool
+	// OTLPEndpoint is a collector's URL or HOST:PORT, "" for what the
+	// OTEL variables say.
+	OTLPEndpoint string
 	// MetricsAddr is host:port, "" for no server.
 	MetricsAddr string
 	// ConfigFile is the YAML file that was read, "" for none.

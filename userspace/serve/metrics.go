@@ -33,6 +33,7 @@ type Metrics struct {
 	patrols   prometheus.Counter
 	patrolled prometheus.Counter
 	resent    *prometheus.CounterVec
+	pushes    *prometheus.CounterVec
 }
 
 // Build is what identifies the program.
@@ -63,11 +64,12 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 			Buckets: []float64{.01, .025, .05, .1, .15, .25, .35, .5, 1, 2.5, 5, 10},
 		}),
 		sinks:     newSinkCollector(),
+		pushes:    newPushes(),
 		patrols:   counter("patrols_total", "Walks that looked for stalled ESTABLISHED sockets.").WithLabelValues(),
 		patrolled: counter("patrol_seconds_total", "Time that these walks took.").WithLabelValues(),
 	}
 	m.registry.MustRegister(
-		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks,
+		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks, m.pushes,
 		&m.kernel, &m.queues, m.patrols, m.patrolled,
 		buildInfo(build),
 		collectors.NewGoCollector(),

@@ -40,13 +40,13 @@ func (s *Sink) run() {
 	}
 }
 
-// next moves the records that are to be written now to buf: one finding, or a
-// batch of transitions. Without any it returns how long to wait, 0 for the end.
+// next moves the records that are to be written now to buf: findings, or a batch
+// of transitions. Without any it returns how long to wait, 0 for the end.
 func (s *Sink) next(buf []byte) (class Class, batch []byte, n int, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.queues[Finding].records > 0 {
-		batch, n = s.queues[Finding].take(buf, 0)
+		batch, n = s.queues[Finding].take(buf, s.opt.FindingBatch)
 		return Finding, batch, n, 0
 	}
 	q := &s.queues[Transition]
@@ -96,7 +96,7 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 			s.report(err)
 		}
 		if len(rest) == 0 {
-			s.count(class, n, 0)
+			s.delivered(class, n, err)
 			return
 		}
 		if m > 0 {
@@ -110,6 +110,18 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// delivered counts a batch of n records that need not be written again.
+func (s *Sink) delivered(class Class, n int, err error) {
+	refused := 0
+	if rejected, ok := errors.AsType[*RejectedError](err); ok {
+		refused = min(n, rejected.Records)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written += uint64(n - refused)
+	s.dropped[class] += uint64(refused)
 }
 
 // recordsIn counts the whole records in the written part of a batch of n. One

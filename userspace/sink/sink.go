@@ -28,6 +28,19 @@ const (
 // ErrGone is wrapped by errors that no retry can cure: nobody reads any more.
 var ErrGone = errors.New("nobody reads it any more")
 
+// RejectedError is wrapped by an error that comes with all of a batch written:
+// so many of its records were refused for good. They count as dropped.
+type RejectedError struct {
+	Records int
+	Err     error
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("%d records were refused: %v", e.Records, e.Err)
+}
+
+func (e *RejectedError) Unwrap() error { return e.Err }
+
 // Writer writes whole records somewhere.
 type Writer interface {
 	// Write writes p, which holds whole records, and returns how many bytes
@@ -48,6 +61,9 @@ type Options struct {
 	Name string
 	// QueueBytes bounds the queue; default DefaultQueueBytes.
 	QueueBytes int
+	// FindingBatch is how many bytes of findings may be written at once;
+	// default 0, each by itself.
+	FindingBatch int
 	// Linger is how long transitions are collected before they are written;
 	// default 10 ms. Findings are never held back.
 	Linger time.Duration
