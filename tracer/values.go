@@ -131,7 +131,10 @@ func (t *Tracer) setWalk(want flow.WalkStates) error {
 		return fmt.Errorf("reading walk: %w", err)
 	}
 	walk.Next = t.walkNext
-	if walk.Next == 0 {
+	if walk.Next == 0 && !t.facing {
+		if err := t.objs.Census.Set([censusStates]uint64{}); err != nil {
+			return fmt.Errorf("setting census: %w", err)
+		}
 		if err := t.objs.WriteQueues.Set(limboWriteQueues{}); err != nil {
 			return fmt.Errorf("setting write_queues: %w", err)
 		}

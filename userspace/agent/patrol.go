@@ -100,6 +100,9 @@ func (a *Agent) endPatrol() error {
 		return err
 	}
 	a.meter.WriteQueues(q)
+	if err := a.countSockets(); err != nil {
+		return err
+	}
 	if a.patrol.want.Idle == 0 {
 		return nil
 	}

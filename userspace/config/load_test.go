@@ -113,11 +113,12 @@ func TestEverySource(t *testing.T) {
 	values := map[string]string{
 		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "none",
 		"log-file": "/var/log/limbo.json", "log-file-max-size": "64k", "metrics-addr": "", "tick": "10ms",
-		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128",
+		"journald": "on", "otlp-endpoint": "https://collector:4317", "ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128",
 	}
 	want := Run{
 		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputNone,
 		LogFile: "/var/log/limbo.json", LogFileMaxSize: 64 << 10, Tick: 10 * time.Millisecond, ReadyFile: "/run/ready",
+		Journald: true, OTLPEndpoint: "https://collector:4317",
 		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128,
 	}
 	var file strings.Builder
@@ -268,7 +269,7 @@ func TestThreshold(t *testing.T) {
 // contract wants them unknown, not without effect.
 func TestLaterFlagsAreUnknown(t *testing.T) {
 	for _, name := range []string{
-		"otlp-endpoint", "pprof", "capture-dir", "group-above", "pin-path", "source", "stacks",
+		"pprof", "capture-dir", "group-above", "pin-path", "source", "stacks",
 	} {
 		if (&loader{settings: Settings()}).find(name) != nil {
 			t.Errorf("--%s is known", name)

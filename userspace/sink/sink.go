@@ -81,9 +81,10 @@ const (
 
 // Stats are counts of records since the start.
 type Stats struct {
-	// Queued and QueuedBytes are what waits now.
-	Queued, QueuedBytes uint64
-	Written             uint64
+	// Queued and QueuedBytes are what waits now, CapacityBytes what may.
+	Queued, QueuedBytes, CapacityBytes uint64
+
+	Written uint64
 	// DroppedFindings and DroppedTransitions did not fit, or were left over
 	// when the sink was closed.
 	DroppedFindings, DroppedTransitions uint64
@@ -209,7 +210,7 @@ func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{
-		Written: s.written, Errors: s.errors,
+		Written: s.written, Errors: s.errors, CapacityBytes: uint64(s.opt.QueueBytes),
 		DroppedFindings: s.dropped[Finding], DroppedTransitions: s.dropped[Transition],
 	}
 	for i := range s.queues {
