@@ -28,7 +28,10 @@ func (r *records) openOTLP(in *agentInput) error {
 		return nil
 	}
 	routeOTEL(in.Log)
-	agent := otlp.Agent{Version: thisBuild().Version, Host: hostName(), Node: os.Getenv("NODE_NAME")}
+	agent, err := otlp.NewAgent(r.ctx, otlp.Identity{Version: thisBuild().Version, Host: hostName(), Node: os.Getenv("NODE_NAME")})
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
 	if t := in.OTLP.logs; t != nil {
 		w, err := otlp.OpenLogs(r.ctx, t, agent)
 		if err != nil {
@@ -42,7 +45,7 @@ func (r *records) openOTLP(in *agentInput) error {
 	return r.openOTLPMetrics(in, agent)
 }
 
-func (r *records) openOTLPMetrics(in *agentInput, agent otlp.Agent) error {
+func (r *records) openOTLPMetrics(in *agentInput, agent *otlp.Agent) error {
 	interval, err := otlp.Interval(os.LookupEnv)
 	if err != nil {
 		return &exitError{exitUsage, err}

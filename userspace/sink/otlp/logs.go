@@ -22,16 +22,12 @@ type Logs struct {
 
 // OpenLogs returns a writer to a target. Nothing is sent yet: a collector may
 // come later than the agent.
-func OpenLogs(ctx context.Context, t *Target, a Agent) (*Logs, error) {
-	res, err := agentResource(ctx, a)
-	if err != nil {
-		return nil, err
-	}
+func OpenLogs(ctx context.Context, t *Target, a *Agent) (*Logs, error) {
 	exporter, err := newLogExporter(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("opening OTLP logs: %w", err)
 	}
-	return &Logs{target: t, exporter: exporter, records: newRecords(withoutWorkload(res), a.Version)}, nil
+	return &Logs{target: t, exporter: exporter, records: newRecords(a.common, a.version)}, nil
 }
 
 // LogsBatch is how many bytes of lines go into a request; collectors take 4 MB.

@@ -28,7 +28,7 @@ type Metrics struct {
 
 // MetricsOptions are what OpenMetrics needs; all are required.
 type MetricsOptions struct {
-	Agent    Agent
+	Agent    *Agent
 	Gatherer prometheus.Gatherer
 	Interval time.Duration
 	// Told is called after each attempt, with its error or nil, from one
@@ -38,16 +38,12 @@ type MetricsOptions struct {
 
 // OpenMetrics begins to send metrics.
 func OpenMetrics(ctx context.Context, t *Target, opt MetricsOptions) (*Metrics, error) {
-	res, err := agentResource(ctx, opt.Agent)
-	if err != nil {
-		return nil, err
-	}
 	exporter, err := newMetricExporter(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("opening OTLP metrics: %w", err)
 	}
 	m := &Metrics{
-		target: t, exporter: exporter, res: res, told: opt.Told, done: make(chan struct{}),
+		target: t, exporter: exporter, res: opt.Agent.own, told: opt.Told, done: make(chan struct{}),
 		producer: bridge.NewMetricProducer(bridge.WithGatherer(opt.Gatherer)),
 	}
 	ctx, m.stop = context.WithCancel(ctx)

@@ -3,6 +3,7 @@ package otlp
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -10,29 +11,46 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 )
 
-// Agent is who sends.
-type Agent struct {
+// Identity is who sends.
+type Identity struct {
 	// Version is the program's, Host the host's name, Node that of its
 	// Kubernetes node; the latter two may be empty.
 	Version, Host, Node string
 }
 
-const serviceName = "tcplimbo"
+// Agent is who sends, as OpenTelemetry puts it.
+type Agent struct {
+	version string
+	// own describes the agent, and goes with its metrics; common is what of it
+	// also holds for records about others.
+	own, common *resource.Resource
+}
 
-// agentResource describes the agent itself; what OTEL_RESOURCE_ATTRIBUTES and
-// OTEL_SERVICE_NAME say wins.
-func agentResource(ctx context.Context, a Agent) (*resource.Resource, error) {
+const (
+	serviceName = "tcplimbo"
+
+	resourceVariable = "OTEL_RESOURCE_ATTRIBUTES"
+)
+
+// NewAgent describes the agent; what OTEL_RESOURCE_ATTRIBUTES and
+// OTEL_SERVICE_NAME say wins. It takes the former out of the environment: the SDK
+// puts it into the Resource of every provider (sdk/log 1.47, WithResource), and
+// records about other pods would come from the agent's own.
+func NewAgent(ctx context.Context, id Identity) (*Agent, error) {
 	attrs := []attribute.KeyValue{attribute.String("service.name", serviceName)}
-	for _, kv := range [][2]string{{"service.version", a.Version}, {"host.name", a.Host}, {"k8s.node.name", a.Node}} {
+	for _, kv := range [][2]string{{"service.version", id.Version}, {"host.name", id.Host}, {"k8s.node.name", id.Node}} {
 		if kv[1] != "" {
 			attrs = append(attrs, attribute.String(kv[0], kv[1]))
 		}
 	}
-	res, err := resource.New(ctx, resource.WithAttributes(attrs...), resource.WithFromEnv())
+	own, err := resource.New(ctx, resource.WithAttributes(attrs...), resource.WithFromEnv())
 	if err != nil {
-		return nil, fmt.Errorf("reading OTEL_RESOURCE_ATTRIBUTES: %w; write KEY=VALUE,KEY=VALUE", err)
+		return nil, fmt.Errorf("reading %s: %w; write KEY=VALUE,KEY=VALUE", resourceVariable, err)
 	}
-	return res, nil
+	if err := os.Unsetenv(resourceVariable); err != nil {
+		return nil, fmt.Errorf("taking %s out of the environment: %w", resourceVariable, err)
+	}
+	return &Agent{version: id.Version, own: own, common: withoutWorkload(own)}, nil
 }
 
 // workloadKeys are the attributes of a record that also stand in its Resource:
