@@ -130,6 +130,10 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 			if errors.Is(err, sink.ErrGone) {
 				return // it ends the program, and is told then
 			}
+			if _, refused := errors.AsType[*sink.RejectedError](err); refused {
+				r.log.Error().Err(err).Str("sink", label).Msg("records were refused and are lost")
+				return
+			}
 			r.log.Error().Err(err).Str("sink", label).Msg("records cannot be written; they wait in a bounded queue")
 		},
 		OnRecovered: func() { r.log.Info().Str("sink", label).Msg("records are written again") },

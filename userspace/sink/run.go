@@ -85,10 +85,14 @@ func (s *Sink) sleep(wait time.Duration) {
 
 // write writes a batch of n records, however often it takes.
 func (s *Sink) write(class Class, batch []byte, n int) {
-	rest, backoff := batch, minBackoff
+	rest, backoff, refused := batch, minBackoff, 0
 	for {
 		m, err := s.w.Write(s.ctx, rest)
 		rest = rest[m:]
+		rejected, some := errors.AsType[*RejectedError](err)
+		if some {
+			refused += rejected.Records
+		}
 		switch {
 		case err == nil:
 			s.recovered()
@@ -96,11 +100,14 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 			s.report(err)
 		}
 		if len(rest) == 0 {
-			s.delivered(class, n, err)
+			s.delivered(class, n, min(n, refused))
 			return
 		}
 		if m > 0 {
 			backoff = minBackoff
+		}
+		if some && m > 0 {
+			continue // what comes after those that were refused
 		}
 		if errors.Is(err, ErrGone) || !s.backOff(backoff) {
 			whole := recordsIn(batch[:len(batch)-len(rest)], n)
@@ -112,12 +119,9 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 	}
 }
 
-// delivered counts a batch of n records that need not be written again.
-func (s *Sink) delivered(class Class, n int, err error) {
-	refused := 0
-	if rejected, ok := errors.AsType[*RejectedError](err); ok {
-		refused = min(n, rejected.Records)
-	}
+// delivered counts a batch of n records that need not be written again, some of
+// which were refused.
+func (s *Sink) delivered(class Class, n, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.written += uint64(n - refused)

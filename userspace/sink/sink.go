@@ -28,8 +28,8 @@ const (
 // ErrGone is wrapped by errors that no retry can cure: nobody reads any more.
 var ErrGone = errors.New("nobody reads it any more")
 
-// RejectedError is wrapped by an error that comes with all of a batch written:
-// so many of its records were refused for good. They count as dropped.
+// RejectedError is wrapped by an error of Write where records were refused for
+// good. They belong to what need not be written again, and count as dropped.
 type RejectedError struct {
 	Records int
 	Err     error

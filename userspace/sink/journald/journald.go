@@ -129,11 +129,25 @@ func (w *Writer) sendFile(entry []byte) error {
 	if _, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, seals); err != nil {
 		return fmt.Errorf("sealing a memory file: %w", err)
 	}
+	return w.pass(int(file.Fd()))
+}
+
+// pass sends a descriptor. net.UnixConn does not do that on a connected socket of
+// datagrams.
+func (w *Writer) pass(fd int) error {
+	raw, err := w.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
 	if err := w.conn.SetWriteDeadline(time.Now().Add(sendStep)); err != nil {
 		return err
 	}
-	_, _, err = w.conn.WriteMsgUnix(nil, unix.UnixRights(int(file.Fd())), nil)
-	return err
+	var sent error
+	err = raw.Write(func(to uintptr) bool {
+		sent = unix.Sendmsg(int(to), nil, unix.UnixRights(fd), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		return !errors.Is(sent, unix.EAGAIN)
+	})
+	return errors.Join(err, sent)
 }
 
 // Close implements sink.Writer.
