@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	stdlog "log"
 	"os"
 
 	"github.com/go-logr/logr/funcr"
@@ -69,9 +70,11 @@ func (r *records) openOTLPMetrics(in *agentInput, agent *otlp.Agent) error {
 	return err
 }
 
-// routeOTEL makes what the SDK says by itself diagnostics like others; by default
-// it writes lines of its own to stderr.
+// routeOTEL makes what the SDK and net/http say by themselves diagnostics like
+// others; by default they write lines of their own to stderr.
 func routeOTEL(log zerolog.Logger) {
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(log.With().Str(zerolog.LevelFieldName, zerolog.LevelWarnValue).Logger())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		log.Error().Err(err).Msg("OpenTelemetry")
 	}))

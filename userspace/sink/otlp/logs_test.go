@@ -265,6 +265,46 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestHints: the other protocol and missing TLS are told from what comes back.
+func TestHints(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	plain := httptest.NewServer(new(taker))
+	t.Cleanup(plain.Close)
+	web := plain.Listener.Addr().String()
+	for url, want := range map[string]string{
+		"http://" + listener.Addr().String(): "write grpc://",
+		"grpc://" + web:                      "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+		"https://" + web:                     "write http://",
+		"grpcs://" + web:                     "write http://",
+	} {
+		target, err := Find(url, LogsSignal, env(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		agent, err := NewAgent(t.Context(), Identity{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		logs, err := OpenLogs(t.Context(), target, agent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, _ := lines()
+		if _, err := logs.Write(t.Context(), all); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", url, err, want)
+		}
+		if err := logs.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestHTTPIsCompressed(t *testing.T) {
 	l, k := opened(t, endpoint.HTTP)
 	all, _ := lines()

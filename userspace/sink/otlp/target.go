@@ -25,8 +25,6 @@ type Target struct {
 	URL string
 	// gzip is set where no variable says how to compress.
 	gzip bool
-	// bare: HOST:PORT was given without saying whether there is TLS.
-	bare bool
 }
 
 // Lookup is os.LookupEnv or a test's.
@@ -89,7 +87,7 @@ func target(e endpoint.Endpoint, path string, signal Signal, env Lookup) (*Targe
 			e.Plain = strings.EqualFold(insecure, "true")
 		}
 	}
-	t := &Target{Protocol: e.Speaks(endpoint.Protocol(asked)), bare: e.Bare}
+	t := &Target{Protocol: e.Speaks(endpoint.Protocol(asked))}
 	if t.Protocol == endpoint.GRPC {
 		path = ""
 	}

@@ -67,10 +67,21 @@ const maxError = 300
 // explain makes an exporter's error, which may cite the collector, one safe line.
 func (t *Target) explain(err error) error {
 	text := readable.Safe(err.Error(), maxError)
-	if t.bare && strings.Contains(text, "first record does not look like a TLS handshake") {
-		text += "; write http:// before an endpoint without TLS"
+	for _, h := range hints {
+		if strings.Contains(text, h.symptom) {
+			text += "; " + h.remedy
+			break
+		}
 	}
 	return &sendError{text: fmt.Sprintf("sending to %s: %s", t.URL, text), err: err}
+}
+
+// hints are what to do about mistakes that are easily made.
+var hints = []struct{ symptom, remedy string }{
+	{"first record does not look like a TLS handshake", "write http:// or grpc:// before an endpoint without TLS"},
+	{"server gave HTTP response to HTTPS client", "write http:// before an endpoint without TLS"},
+	{"malformed HTTP response", "where the endpoint speaks gRPC, write grpc:// or set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
+	{"looked like an HTTP/1.1 header", "where the endpoint speaks HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
 }
 
 type sendError struct {
