@@ -135,8 +135,10 @@ func (t *Tracer) setWalk(want flow.WalkStates) error {
 		if err := t.objs.Census.Set([censusStates]uint64{}); err != nil {
 			return fmt.Errorf("setting census: %w", err)
 		}
-		if err := t.objs.WriteQueues.Set(limboWriteQueues{}); err != nil {
-			return fmt.Errorf("setting write_queues: %w", err)
+	}
+	if walk.Next == 0 && want.Waiting {
+		if err := t.resetQueues(); err != nil {
+			return err
 		}
 	}
 	if err := t.objs.Walk.Set(walk); err != nil {
@@ -171,19 +173,6 @@ func bit(b bool) uint32 {
 		return 1
 	}
 	return 0
-}
-
-// WriteQueues returns what the last walk for Waiting added up, all of it once the
-// walk is done.
-func (t *Tracer) WriteQueues() (flow.WriteQueues, error) {
-	var q limboWriteQueues
-	if err := t.objs.WriteQueues.Get(&q); err != nil {
-		return flow.WriteQueues{}, fmt.Errorf("reading write_queues: %w", err)
-	}
-	return flow.WriteQueues{
-		Sockets: q.Sockets, Unsent: q.Unsent, Unacked: q.Unacked,
-		Quiet: t.decode.jiffies(q.QuietJiffies), Busy: t.decode.jiffies(q.BusyJiffies),
-	}, nil
 }
 
 // Recall returns what the old generation knows of a socket: who connected or

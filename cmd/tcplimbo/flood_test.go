@@ -181,4 +181,3 @@ func countLines(t *testing.T, path string) (n int) {
 	}
 	return n
 }
-

@@ -21,7 +21,7 @@ func full() *Metrics {
 	m.Retransmits("rto", 1)
 	m.AddSink("stdout", func() SinkStats { return SinkStats{} })
 	m.Pushed(true)
-	m.WriteQueues(flow.WriteQueues{})
+	m.WriteQueues(flow.WriteQueues{}, nil, [finding.QueueLimits]int{})
 	m.Patrol(time.Millisecond)
 	m.Survey(time.Millisecond)
 	m.Opened(finding.CloseWaitSilent, finding.EOFUnread, &finding.Workload{Namespace: "n", Pod: "p", Container: "c"})

@@ -38,6 +38,7 @@ type Metrics struct {
 	patrolled prometheus.Counter
 	resent    *prometheus.CounterVec
 	pushes    *prometheus.CounterVec
+	flushed   prometheus.Histogram
 }
 
 // Build is what identifies the program.
@@ -80,10 +81,11 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 		surveyed:  counter("survey_seconds_total", "CPU time that these walks took.").WithLabelValues(),
 		named: counter("attributions_total",
 			"Findings opened, by how the process they name stands to the socket; none: no process is named.", "relation"),
+		flushed: flushHistogram(),
 	}
 	m.registry.MustRegister(
 		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks, m.pushes,
-		&m.kernel, &m.queues, m.patrols, m.patrolled,
+		&m.kernel, &m.queues, m.patrols, m.patrolled, m.flushed,
 		m.surveys, m.surveyed, m.named, &m.host,
 		buildInfo(build),
 		collectors.NewGoCollector(),

@@ -29,32 +29,39 @@ func TestFind(t *testing.T) {
 		{"flag", "http://a:4318", nil, "http://a:4318/v1/logs", "http://a:4318/v1/metrics", endpoint.HTTP, true},
 		{"flag, grpc by port", "http://a:4317", nil, "http://a:4317", "http://a:4317", endpoint.GRPC, true},
 		{
-			"flag over variables", "http://a:4318", vars{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://b:1", "OTEL_SDK_DISABLED": "true"},
+			"flag over variables", "http://a:4318",
+			vars{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://b:1", "OTEL_SDK_DISABLED": "true"},
 			"http://a:4318/v1/logs", "http://a:4318/v1/metrics", endpoint.HTTP, true,
 		},
 		{
-			"variable of all signals", "", vars{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://a:4318/base/", "OTEL_EXPORTER_OTLP_COMPRESSION": "none"},
+			"variable of all signals", "",
+			vars{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://a:4318/base/", "OTEL_EXPORTER_OTLP_COMPRESSION": "none"},
 			"https://a:4318/base/v1/logs", "https://a:4318/base/v1/metrics", endpoint.HTTP, false,
 		},
 		{
-			"variable of one signal is taken as it is", "", vars{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "https://a:4318/own"},
+			"variable of one signal is taken as it is", "",
+			vars{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "https://a:4318/own"},
 			"https://a:4318/own", "", endpoint.HTTP, true,
 		},
 		{
-			"protocol", "http://a:4318", vars{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+			"protocol", "http://a:4318",
+			vars{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
 			"http://a:4318", "http://a:4318", endpoint.GRPC, true,
 		},
 		{
-			"one signal only", "http://a:4318", vars{"OTEL_METRICS_EXPORTER": "none"},
+			"one signal only", "http://a:4318",
+			vars{"OTEL_METRICS_EXPORTER": "none"},
 			"http://a:4318/v1/logs", "", endpoint.HTTP, true,
 		},
 		{"disabled", "", vars{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4318", "OTEL_SDK_DISABLED": "TRUE"}, "", "", "", false},
 		{
-			"bare and insecure", "a:4317", vars{"OTEL_EXPORTER_OTLP_INSECURE": "true"},
+			"bare and insecure", "a:4317",
+			vars{"OTEL_EXPORTER_OTLP_INSECURE": "true"},
 			"http://a:4317", "http://a:4317", endpoint.GRPC, true,
 		},
 		{
-			"loopback and secure", "127.0.0.1:4317", vars{"OTEL_EXPORTER_OTLP_INSECURE": "false"},
+			"loopback and secure", "127.0.0.1:4317",
+			vars{"OTEL_EXPORTER_OTLP_INSECURE": "false"},
 			"https://127.0.0.1:4317", "https://127.0.0.1:4317", endpoint.GRPC, true,
 		},
 	} {

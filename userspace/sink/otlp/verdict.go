@@ -92,4 +92,3 @@ type sendError struct {
 func (e *sendError) Error() string { return e.text }
 
 func (e *sendError) Unwrap() error { return e.err }
-
