@@ -45,6 +45,7 @@ func (w *world) runCommand() *command {
 			{"sudo tcplimbo run -o console", "for people"},
 			{"sudo tcplimbo run --close-wait 10s --syn-sent 0 | jq .message", "forgotten connections sooner, no stalled connects"},
 			{"sudo tcplimbo run -o none --log-file /var/log/tcplimbo.json", "as a service"},
+			{"sudo tcplimbo run -o none --otlp-endpoint http://collector:4318", "to an OpenTelemetry collector"},
 			{"sudo tcplimbo run --config /etc/tcplimbo.yaml", "settings from a file"},
 		},
 		run: w.run,

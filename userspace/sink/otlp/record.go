@@ -103,7 +103,7 @@ func keyValue(f jsonline.Field) attribute.KeyValue {
 func (r *records) logger(workload []attribute.KeyValue) log.Logger {
 	var name strings.Builder
 	for _, kv := range workload {
-		name.WriteString(string(kv.Key) + "=" + kv.Value.Emit() + "\n")
+		name.WriteString(string(kv.Key) + "=" + kv.Value.String() + "\n")
 	}
 	if l, ok := r.loggers[name.String()]; ok {
 		return l
