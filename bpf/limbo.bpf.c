@@ -23,6 +23,7 @@
 #include "stall.h"
 #include "retransmit.h"
 #include "peer.h"
+#include "census.h"
 #include "walk.h"
 #include "holders.h"
 #include "stack.h"
@@ -168,6 +169,22 @@ int limbo_walk(struct bpf_raw_tracepoint_args *ctx)
 	}
 	walk.next = bucket;
 	return 0;
+}
+
+/* args: first bucket. Adds to census; returns where to go on, 0 for nowhere. */
+SEC("raw_tp/tcplimbo_listeners")
+int limbo_listeners(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 bucket = ctx->args[0];
+
+	for (int i = 0; i < WALK_RUN; i++) {
+		__u32 done = count_listeners(bucket);
+
+		bucket += done;
+		if (done != BLOCK)
+			return 0;
+	}
+	return bucket;
 }
 
 /* The namespace of the first process: its table of connections is everybody's. */

@@ -154,9 +154,15 @@ struct inet_ehash_bucket {
 } KERNEL_TYPE;
 
 /* include/net/inet_hashtables.h: the table of all connections */
+struct inet_listen_hashbucket {
+	struct hlist_nulls_head nulls_head;
+} KERNEL_TYPE;
+
 struct inet_hashinfo {
 	struct inet_ehash_bucket *ehash;
 	unsigned int ehash_mask;
+	unsigned int lhash2_mask;
+	struct inet_listen_hashbucket *lhash2;
 	bool pernet; /* 6.1: a namespace may have a table of its own */
 } KERNEL_TYPE;
 

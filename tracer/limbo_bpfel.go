@@ -368,6 +368,7 @@ const (
 	limboProgLimboEof            = "limbo_eof"
 	limboProgLimboHolders        = "limbo_holders"
 	limboProgLimboLearn          = "limbo_learn"
+	limboProgLimboListeners      = "limbo_listeners"
 	limboProgLimboLocal          = "limbo_local"
 	limboProgLimboRead           = "limbo_read"
 	limboProgLimboRetransmit     = "limbo_retransmit"
@@ -377,6 +378,8 @@ const (
 	limboProgLimboSynDropped     = "limbo_syn_dropped"
 	limboProgLimboWalk           = "limbo_walk"
 	limboVarAskedAddress         = "asked_address"
+	limboVarCensus               = "census"
+	limboVarChainCensus          = "chain_census"
 	limboVarCounts               = "counts"
 	limboVarCpus                 = "cpus"
 	limboVarHolderStates         = "holder_states"
@@ -471,6 +474,7 @@ type limboProgramSpecs struct {
 	LimboEof            *ebpf.ProgramSpec `ebpf:"limbo_eof"`
 	LimboHolders        *ebpf.ProgramSpec `ebpf:"limbo_holders"`
 	LimboLearn          *ebpf.ProgramSpec `ebpf:"limbo_learn"`
+	LimboListeners      *ebpf.ProgramSpec `ebpf:"limbo_listeners"`
 	LimboLocal          *ebpf.ProgramSpec `ebpf:"limbo_local"`
 	LimboRead           *ebpf.ProgramSpec `ebpf:"limbo_read"`
 	LimboRetransmit     *ebpf.ProgramSpec `ebpf:"limbo_retransmit"`
@@ -507,6 +511,8 @@ type limboMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboVariableSpecs struct {
 	AskedAddress       *ebpf.VariableSpec `ebpf:"asked_address"`
+	Census             *ebpf.VariableSpec `ebpf:"census"`
+	ChainCensus        *ebpf.VariableSpec `ebpf:"chain_census"`
 	Counts             *ebpf.VariableSpec `ebpf:"counts"`
 	Cpus               *ebpf.VariableSpec `ebpf:"cpus"`
 	HolderStates       *ebpf.VariableSpec `ebpf:"holder_states"`
@@ -616,6 +622,8 @@ func (m *limboMaps) Close() error {
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboVariables struct {
 	AskedAddress       *ebpf.Variable `ebpf:"asked_address"`
+	Census             *ebpf.Variable `ebpf:"census"`
+	ChainCensus        *ebpf.Variable `ebpf:"chain_census"`
 	Counts             *ebpf.Variable `ebpf:"counts"`
 	Cpus               *ebpf.Variable `ebpf:"cpus"`
 	HolderStates       *ebpf.Variable `ebpf:"holder_states"`
@@ -672,6 +680,7 @@ type limboPrograms struct {
 	LimboEof            *ebpf.Program `ebpf:"limbo_eof"`
 	LimboHolders        *ebpf.Program `ebpf:"limbo_holders"`
 	LimboLearn          *ebpf.Program `ebpf:"limbo_learn"`
+	LimboListeners      *ebpf.Program `ebpf:"limbo_listeners"`
 	LimboLocal          *ebpf.Program `ebpf:"limbo_local"`
 	LimboRead           *ebpf.Program `ebpf:"limbo_read"`
 	LimboRetransmit     *ebpf.Program `ebpf:"limbo_retransmit"`
@@ -689,6 +698,7 @@ func (p *limboPrograms) Close() error {
 		p.LimboEof,
 		p.LimboHolders,
 		p.LimboLearn,
+		p.LimboListeners,
 		p.LimboLocal,
 		p.LimboRead,
 		p.LimboRetransmit,

@@ -52,6 +52,12 @@ type Tracer struct {
 	hashinfo uint64
 	buckets  uint32
 	walkNext uint32
+	// facing: the walk is for other ends, and adds nothing up.
+	facing bool
+
+	listeners   uint64
+	listenersAt time.Duration
+	ringFill    uint64
 }
 
 // Load verifies the programs and makes the maps; nothing is attached yet.

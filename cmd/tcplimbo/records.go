@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,6 +17,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/sink"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/console"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
+	"github.com/tcplimbo/tcplimbo/userspace/sink/otlp"
 	"github.com/tcplimbo/tcplimbo/userspace/table"
 )
 
@@ -43,7 +45,9 @@ type records struct {
 	// lines get JSON, text what people read.
 	lines, text []*sink.Sink
 	stdout      *sink.Sink
-	buf         []byte
+	// pushed are the metrics that are sent, nil if they are not.
+	pushed *otlp.Metrics
+	buf    []byte
 }
 
 // openRecords starts the sinks. records.ctx ends with ctx, or when nobody reads
@@ -58,8 +62,10 @@ func openRecords(ctx context.Context, in *agentInput) (*records, error) {
 	if err := r.openStdout(in); err != nil {
 		return nil, err
 	}
-	if err := r.openFile(in); err != nil {
-		return nil, errors.Join(err, r.close())
+	for _, open := range []func(*agentInput) error{r.openFile, r.openJournal, r.openOTLP} {
+		if err := open(in); err != nil {
+			return nil, errors.Join(err, r.close())
+		}
 	}
 	return r, nil
 }
@@ -72,7 +78,7 @@ func (r *records) openStdout(in *agentInput) error {
 	if err != nil {
 		return err
 	}
-	r.stdout = r.start(w, stdoutName, "stdout", in.Metrics)
+	r.stdout = r.start(w, stdoutName, "stdout", in.Metrics, 0)
 	if jsonWanted(in.Config) {
 		r.lines = append(r.lines, r.stdout)
 	} else {
@@ -97,7 +103,7 @@ func (r *records) openFile(in *agentInput) error {
 	if err != nil {
 		return fmt.Errorf("--log-file: %w; name a file that can be written", err)
 	}
-	r.lines = append(r.lines, r.start(f, "log file", "file", in.Metrics))
+	r.lines = append(r.lines, r.start(f, "log file", "file", in.Metrics, 0))
 	go r.reopen(f, in.Reopen)
 	return nil
 }
@@ -116,13 +122,18 @@ func (r *records) reopen(f *sink.File, signals <-chan os.Signal) {
 	}
 }
 
-func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metrics) *sink.Sink {
+// start runs a sink that writes so many bytes of findings at once; 0: each by itself.
+func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metrics, batch int) *sink.Sink {
 	s := sink.New(w, sink.Options{
 		Name:       name,
-		QueueBytes: queueBytes,
+		QueueBytes: queueBytes, FindingBatch: batch,
 		OnError: func(err error) {
 			if errors.Is(err, sink.ErrGone) {
 				return // it ends the program, and is told then
+			}
+			if _, refused := errors.AsType[*sink.RejectedError](err); refused {
+				r.log.Error().Err(err).Str("sink", label).Msg("records were refused and are lost")
+				return
 			}
 			r.log.Error().Err(err).Str("sink", label).Msg("records cannot be written; they wait in a bounded queue")
 		},
@@ -200,5 +211,15 @@ func (r *records) close() error {
 	r.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
-	return sink.CloseAll(ctx, slices.Concat(r.lines, r.text)...)
+	var wg sync.WaitGroup
+	var pushErr error
+	if r.pushed != nil {
+		wg.Go(func() { pushErr = r.pushed.Close(ctx) })
+	}
+	err := sink.CloseAll(ctx, slices.Concat(r.lines, r.text)...)
+	wg.Wait()
+	if pushErr != nil {
+		r.log.Warn().Err(pushErr).Msg("the last metrics were not sent")
+	}
+	return err
 }

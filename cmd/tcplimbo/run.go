@@ -29,6 +29,8 @@ type agentInput struct {
 	// Ready must be called once programs are attached and the first snapshot
 	// is done.
 	Ready func() error
+	// OTLP is where records and metrics are sent to.
+	OTLP otlpTargets
 	// Reopen gets SIGUSR1: the log file was moved away.
 	Reopen <-chan os.Signal
 }
@@ -43,6 +45,7 @@ func (w *world) runCommand() *command {
 			{"sudo tcplimbo run -o console", "for people"},
 			{"sudo tcplimbo run --close-wait 10s --syn-sent 0 | jq .message", "forgotten connections sooner, no stalled connects"},
 			{"sudo tcplimbo run -o none --log-file /var/log/tcplimbo.json", "as a service"},
+			{"sudo tcplimbo run -o none --otlp-endpoint http://collector:4318", "to an OpenTelemetry collector"},
 			{"sudo tcplimbo run --config /etc/tcplimbo.yaml", "settings from a file"},
 		},
 		run: w.run,
@@ -65,6 +68,10 @@ func (w *world) run(c *cli.Context) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	targets, err := findOTLP(cfg)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
 	if err := w.host.Preflight(); err != nil {
 		return err
 	}
@@ -84,6 +91,7 @@ func (w *world) run(c *cli.Context) error {
 		Terminal: w.stdoutTerminal,
 		Metrics:  newMetrics(cfg),
 		State:    new(serve.State),
+		OTLP:     targets,
 		Reopen:   reopen,
 	}
 	defer onHangup(in.Log, cfg.ConfigFile)()

@@ -58,9 +58,13 @@ type Output interface {
 
 // Meter is told what the agent does, for metrics.
 type Meter interface {
-	Opened(k finding.Kind, r finding.Reason)
-	Changed(k finding.Kind, from, to finding.Reason)
-	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration)
+	// Opened, Changed and Resolved are told of which workload a finding is; nil
+	// where that is not known, and what is told last counts.
+	Opened(k finding.Kind, r finding.Reason, w *finding.Workload)
+	Changed(k finding.Kind, from, to finding.Reason, was, is *finding.Workload)
+	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration, w *finding.Workload)
+	// Attributed counts whom a finding named when it opened.
+	Attributed(r finding.Relation)
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
 	Retransmits(kind string, n uint64)
@@ -73,6 +77,10 @@ type Meter interface {
 	// Flushed takes the bucket of a flush delay, see writequeue.Bounds.
 	Flushed(bucket int)
 	Patrol(cost time.Duration)
+	// Survey counts a walk for what no event told.
+	Survey(cost time.Duration)
+	Census(c flow.Census)
+	Usage(u flow.Usage)
 }
 
 // Config is what an Agent needs.
@@ -123,6 +131,7 @@ type Agent struct {
 	survey            survey
 	patrol            patrol
 	audit             audit
+	usage             usage
 	flush             flush
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
@@ -176,6 +185,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		Tick:      cfg.Tick,
 		NewID:     newID(cfg.BootID),
 	})
+	a.usage.counted, _ = kernel.(Counted)
 	a.onEvent = func(e *flow.Event) {
 		if e.Kind < flow.EventKindCount {
 			a.events[e.Kind]++
@@ -326,6 +336,9 @@ func (a *Agent) tick(now time.Duration) error {
 	}
 	a.meter.Kernel(stats)
 	a.countRetransmits(&stats)
+	if err := a.lookAtUsage(now); err != nil {
+		return err
+	}
 	a.survey.note(stats.Hidden + a.detector.Unseen())
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {

@@ -232,21 +232,21 @@ func (g *gauges) add(k finding.Kind, r finding.Reason, n int) {
 	}
 }
 
-func (g *gauges) Opened(k finding.Kind, r finding.Reason) {
+func (g *gauges) Opened(k finding.Kind, r finding.Reason, _ *finding.Workload) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.opened++
 	g.add(k, r, 1)
 }
 
-func (g *gauges) Changed(k finding.Kind, from, to finding.Reason) {
+func (g *gauges) Changed(k finding.Kind, from, to finding.Reason, _, _ *finding.Workload) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.add(k, from, -1)
 	g.add(k, to, 1)
 }
 
-func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d time.Duration) {
+func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d time.Duration, _ *finding.Workload) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.resolved++
@@ -255,6 +255,11 @@ func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d
 		g.t.Errorf("%v lasted %v", k, d)
 	}
 }
+
+func (g *gauges) Attributed(finding.Relation) {}
+func (g *gauges) Survey(time.Duration)        {}
+func (g *gauges) Census(flow.Census)          {}
+func (g *gauges) Usage(flow.Usage)            {}
 
 func (g *gauges) Kernel(s flow.Stats) {
 	g.mu.Lock()

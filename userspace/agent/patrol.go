@@ -98,6 +98,9 @@ func (a *Agent) endPatrol() error {
 	if err := a.queued(); err != nil {
 		return err
 	}
+	if err := a.countSockets(); err != nil {
+		return err
+	}
 	if a.patrol.want.Idle == 0 {
 		return nil
 	}

@@ -36,6 +36,8 @@ func newID(bootID string) func(flow.ID, finding.Kind, time.Duration) string {
 // opened is what is remembered of an open finding.
 type opened struct {
 	reason finding.Reason
+	// workload is the one that the meter was told last.
+	workload *finding.Workload
 	// since is the wall clock of the beginning, the same in every record of
 	// the finding even if the clock is set meanwhile.
 	since time.Time
@@ -245,7 +247,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 	a.addOrigin(f, v.Since, now)
 	f.Message = explain.Message(f)
 	a.out.Finding(f)
-	a.measure(v, f.Since)
+	a.measure(v, f)
 }
 
 func (a *Agent) since(v *detect.Verdict, now time.Duration, wall time.Time) time.Time {
@@ -255,25 +257,26 @@ func (a *Agent) since(v *detect.Verdict, now time.Duration, wall time.Time) time
 	return wall.Add(v.Since - now)
 }
 
-func (a *Agent) measure(v *detect.Verdict, since time.Time) {
+func (a *Agent) measure(v *detect.Verdict, f *finding.Finding) {
 	switch v.Status {
 	case finding.Open:
-		a.open[v.ID] = opened{v.Reason, since, v.Stack}
+		a.open[v.ID] = opened{reason: v.Reason, workload: f.Workload, since: f.Since, stack: v.Stack}
 		a.stacks.opened(v)
-		a.meter.Opened(v.Kind, v.Reason)
+		a.meter.Opened(v.Kind, v.Reason, f.Workload)
+		a.meter.Attributed(f.Owner.Process.Relation)
 		if v.Exact && v.Since >= a.started {
 			a.meter.Delay(v.At - v.Due)
 		}
 	case finding.Update:
-		if old := a.open[v.ID]; old.reason != v.Reason {
-			a.meter.Changed(v.Kind, old.reason, v.Reason)
-		}
-		a.open[v.ID] = opened{v.Reason, a.open[v.ID].since, v.Stack}
+		old := a.open[v.ID]
+		a.meter.Changed(v.Kind, old.reason, v.Reason, old.workload, f.Workload)
+		a.open[v.ID] = opened{reason: v.Reason, workload: f.Workload, since: old.since, stack: v.Stack}
 		a.stacks.leaks(v)
 	case finding.Resolved:
+		old := a.open[v.ID]
 		delete(a.open, v.ID)
 		a.stacks.closed(v)
-		a.meter.Resolved(v.Kind, v.Reason, v.Outcome, v.At-v.Since)
+		a.meter.Resolved(v.Kind, old.reason, v.Outcome, v.At-v.Since, old.workload)
 	case finding.StatusCount:
 	}
 }

@@ -108,8 +108,9 @@ func (a *Agent) resync(now time.Duration) error {
 		a.detector.Suspect(now)
 	}
 	a.survey.done(now, cost())
+	a.meter.Survey(a.survey.cost)
 	a.losses.reread = false
-	return nil
+	return a.countSockets()
 }
 
 func (a *Agent) walk(now time.Duration) error {

@@ -122,6 +122,7 @@ func TestEverySource(t *testing.T) {
 		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128", "stacks": "always",
 		"pprof": ":6060", "capture-dir": "/var/lib/limbo",
 		"cri-socket": "unix:///run/x.sock", "group-above": "7", "by": "stack",
+		"journald": "on", "otlp-endpoint": "https://collector:4317",
 	}
 	want := Run{
 		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputConsole,
@@ -129,6 +130,7 @@ func TestEverySource(t *testing.T) {
 		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128, Stacks: flow.StacksAlways,
 		Pprof: PprofAddress, PprofAddress: netip.MustParseAddrPort("127.0.0.1:6060"), CaptureDir: "/var/lib/limbo",
 		Runtime: "/run/x.sock", GroupAbove: 7, By: "stack",
+		Journald: true, OTLPEndpoint: "https://collector:4317",
 		WarnPending: 1 << 20, WarnUndrained: 3 * time.Second, WarnFlushP99: 4 * time.Millisecond,
 	}
 	var file strings.Builder
@@ -280,7 +282,7 @@ func TestThreshold(t *testing.T) {
 // contract wants them unknown, not without effect.
 func TestLaterFlagsAreUnknown(t *testing.T) {
 	for _, name := range []string{
-		"otlp-endpoint", "pin-path", "source",
+		"pin-path", "source",
 	} {
 		if (&loader{settings: Settings()}).find(name) != nil {
 			t.Errorf("--%s is known", name)

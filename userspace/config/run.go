@@ -65,6 +65,11 @@ type Run struct {
 	// Runtime is the container runtime that is asked for names: RuntimeAuto,
 	// RuntimeOff, or the path of a CRI socket.
 	Runtime string
+	// Journald: records also go to the host's journal.
+	Journald bool
+	// OTLPEndpoint is a collector's URL or HOST:PORT, "" for what the
+	// OTEL variables say.
+	OTLPEndpoint string
 	// MetricsAddr is host:port, "" for no server.
 	MetricsAddr string
 	// ConfigFile is the YAML file that was read, "" for none.

@@ -133,6 +133,16 @@ func outputSettings() []Setting {
 			set:   func(r *Run, v string) error { return setSize(&r.LogFileMaxSize, v) },
 		},
 		{
+			Name: "journald", Placeholder: "WHETHER", Default: "off", Group: groupOutput, Values: onOff,
+			Usage: "also write to the systemd journal, with a field for each key: on or off",
+			set:   func(r *Run, v string) error { return setSwitch(&r.Journald, v) },
+		},
+		{
+			Name: "otlp-endpoint", Placeholder: "URL", Group: groupOutput,
+			Usage: "also send findings as OTLP logs and metrics to this collector; OTEL_EXPORTER_OTLP_* say how",
+			set:   func(r *Run, v string) error { return setEndpoint(&r.OTLPEndpoint, v) },
+		},
+		{
 			Name: MetricsAddr, Placeholder: "ADDRESS", Default: "127.0.0.1:9890", Group: groupOutput,
 			Usage: "serve /metrics, /healthz, /readyz and the status page here; '' turns it off",
 			set:   func(r *Run, v string) error { return setAddress(&r.MetricsAddr, v) },

@@ -44,29 +44,29 @@ func want(t *testing.T, m *Metrics, text string, names ...string) {
 func TestOpenReturnsToZero(t *testing.T) {
 	m := NewMetrics(Build{}, []finding.Kind{finding.FinWait2Dangling, finding.ClosingStalled})
 	const head = `
-# HELP tcplimbo_sockets Sockets in limbo right now: findings that are open.
+# HELP tcplimbo_sockets Sockets in limbo right now: findings that are open. namespace, pod and container are empty where none is known, and \"other\" beyond 256 workloads.
 # TYPE tcplimbo_sockets gauge
 `
 	const zeros = head + `
-tcplimbo_sockets{kind="closing_stalled",reason="peer_silent"} 0
-tcplimbo_sockets{kind="closing_stalled",reason="zero_window"} 0
-tcplimbo_sockets{kind="fin_wait2_dangling",reason="half_closed"} 0
-tcplimbo_sockets{kind="fin_wait2_dangling",reason="orphaned"} 0
+tcplimbo_sockets{container="",kind="closing_stalled",namespace="",pod="",reason="peer_silent"} 0
+tcplimbo_sockets{container="",kind="closing_stalled",namespace="",pod="",reason="zero_window"} 0
+tcplimbo_sockets{container="",kind="fin_wait2_dangling",namespace="",pod="",reason="half_closed"} 0
+tcplimbo_sockets{container="",kind="fin_wait2_dangling",namespace="",pod="",reason="orphaned"} 0
 `
 	want(t, m, zeros, "tcplimbo_sockets")
 
-	m.Opened(finding.FinWait2Dangling, finding.HalfClosed)
-	m.Opened(finding.FinWait2Dangling, finding.HalfClosed)
-	m.Changed(finding.FinWait2Dangling, finding.HalfClosed, finding.Orphaned)
+	m.Opened(finding.FinWait2Dangling, finding.HalfClosed, nil)
+	m.Opened(finding.FinWait2Dangling, finding.HalfClosed, nil)
+	m.Changed(finding.FinWait2Dangling, finding.HalfClosed, finding.Orphaned, nil, nil)
 	want(t, m, head+`
-tcplimbo_sockets{kind="closing_stalled",reason="peer_silent"} 0
-tcplimbo_sockets{kind="closing_stalled",reason="zero_window"} 0
-tcplimbo_sockets{kind="fin_wait2_dangling",reason="half_closed"} 1
-tcplimbo_sockets{kind="fin_wait2_dangling",reason="orphaned"} 1
+tcplimbo_sockets{container="",kind="closing_stalled",namespace="",pod="",reason="peer_silent"} 0
+tcplimbo_sockets{container="",kind="closing_stalled",namespace="",pod="",reason="zero_window"} 0
+tcplimbo_sockets{container="",kind="fin_wait2_dangling",namespace="",pod="",reason="half_closed"} 1
+tcplimbo_sockets{container="",kind="fin_wait2_dangling",namespace="",pod="",reason="orphaned"} 1
 `, "tcplimbo_sockets")
 
-	m.Resolved(finding.FinWait2Dangling, finding.HalfClosed, finding.OutcomeReset, time.Minute)
-	m.Resolved(finding.FinWait2Dangling, finding.Orphaned, finding.OutcomeClosed, time.Hour)
+	m.Resolved(finding.FinWait2Dangling, finding.HalfClosed, finding.OutcomeReset, time.Minute, nil)
+	m.Resolved(finding.FinWait2Dangling, finding.Orphaned, finding.OutcomeClosed, time.Hour, nil)
 	want(t, m, zeros, "tcplimbo_sockets")
 }
 
@@ -116,9 +116,9 @@ tcplimbo_kernel_tracked_sockets %d
 
 func TestTotals(t *testing.T) {
 	m := newTestMetrics()
-	m.Opened(finding.CloseWaitSilent, finding.EOFUnread)
-	m.Changed(finding.CloseWaitSilent, finding.EOFUnread, finding.EOFIgnored)
-	m.Resolved(finding.CloseWaitSilent, finding.EOFIgnored, finding.OutcomeClosed, 90*time.Second)
+	m.Opened(finding.CloseWaitSilent, finding.EOFUnread, nil)
+	m.Changed(finding.CloseWaitSilent, finding.EOFUnread, finding.EOFIgnored, nil, nil)
+	m.Resolved(finding.CloseWaitSilent, finding.EOFIgnored, finding.OutcomeClosed, 90*time.Second, nil)
 	m.Lost("ring_buffer", 3)
 	m.Lost("ring_buffer", 4)
 	m.Events("retransmit", 5)
@@ -223,12 +223,12 @@ func TestMetricsFromManyGoroutines(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 100 {
-				m.Opened(finding.SynSentStalled, finding.NoReply)
+				m.Opened(finding.SynSentStalled, finding.NoReply, nil)
 				m.AddSink("stdout", func() SinkStats { return SinkStats{} })
 				if _, err := m.Registry().Gather(); err != nil {
 					t.Error(err)
 				}
-				m.Resolved(finding.SynSentStalled, finding.NoReply, finding.OutcomeRefused, time.Second)
+				m.Resolved(finding.SynSentStalled, finding.NoReply, finding.OutcomeRefused, time.Second, nil)
 			}
 		})
 	}
@@ -243,8 +243,8 @@ func TestCountingDoesNotAllocate(t *testing.T) {
 	allocs := testing.AllocsPerRun(100, func() {
 		m.Events("transition", 1)
 		m.Delay(time.Millisecond)
-		m.Opened(finding.SynSentStalled, finding.NoReply)
-		m.Resolved(finding.SynSentStalled, finding.NoReply, finding.OutcomeRefused, time.Second)
+		m.Opened(finding.SynSentStalled, finding.NoReply, nil)
+		m.Resolved(finding.SynSentStalled, finding.NoReply, finding.OutcomeRefused, time.Second, nil)
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations", allocs)

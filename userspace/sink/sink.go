@@ -28,6 +28,19 @@ const (
 // ErrGone is wrapped by errors that no retry can cure: nobody reads any more.
 var ErrGone = errors.New("nobody reads it any more")
 
+// RejectedError is wrapped by an error of Write where records were refused for
+// good. They belong to what need not be written again, and count as dropped.
+type RejectedError struct {
+	Records int
+	Err     error
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("%d records were refused: %v", e.Records, e.Err)
+}
+
+func (e *RejectedError) Unwrap() error { return e.Err }
+
 // Writer writes whole records somewhere.
 type Writer interface {
 	// Write writes p, which holds whole records, and returns how many bytes
@@ -48,6 +61,9 @@ type Options struct {
 	Name string
 	// QueueBytes bounds the queue; default DefaultQueueBytes.
 	QueueBytes int
+	// FindingBatch is how many bytes of findings may be written at once;
+	// default 0, each by itself.
+	FindingBatch int
 	// Linger is how long transitions are collected before they are written;
 	// default 10 ms. Findings are never held back.
 	Linger time.Duration
@@ -65,9 +81,10 @@ const (
 
 // Stats are counts of records since the start.
 type Stats struct {
-	// Queued and QueuedBytes are what waits now.
-	Queued, QueuedBytes uint64
-	Written             uint64
+	// Queued and QueuedBytes are what waits now, CapacityBytes what may.
+	Queued, QueuedBytes, CapacityBytes uint64
+
+	Written uint64
 	// DroppedFindings and DroppedTransitions did not fit, or were left over
 	// when the sink was closed.
 	DroppedFindings, DroppedTransitions uint64
@@ -193,7 +210,7 @@ func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{
-		Written: s.written, Errors: s.errors,
+		Written: s.written, Errors: s.errors, CapacityBytes: uint64(s.opt.QueueBytes),
 		DroppedFindings: s.dropped[Finding], DroppedTransitions: s.dropped[Transition],
 	}
 	for i := range s.queues {
