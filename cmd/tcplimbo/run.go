@@ -103,6 +103,7 @@ func (w *world) run(c *cli.Context) error {
 		service: service, to: settings,
 	}
 	defer reload.start(ctx)()
+	removeStale(cfg.ReadyFile)
 	server, err := startServer(ctx, in)
 	if err != nil {
 		return err
@@ -113,6 +114,7 @@ func (w *world) run(c *cli.Context) error {
 		if err := ready(in.State, cfg.ReadyFile); err != nil {
 			return err
 		}
+		w.confine(cfg, in.Log)
 		service.Ready("watching")
 		go service.Watch(ctx)
 		return nil

@@ -63,6 +63,9 @@ type Run struct {
 	// of two.
 	RingBytes, MaxPromoted, YoungSlots int
 
+	// Sandbox: what is not needed any more is given up after the start.
+	Sandbox bool
+
 	// Rules say what holds for some sockets; their base is the thresholds above.
 	Rules rules.Set
 

@@ -44,6 +44,14 @@ const (
 	groupTuning     = "Tuning"
 )
 
+// The values of settings that are on or off.
+const (
+	switchOn  = "on"
+	switchOff = "off"
+)
+
+var switches = []string{switchOn, switchOff}
+
 // configName is the one setting that cannot stand in the file.
 const configName = "config"
 
@@ -136,7 +144,7 @@ func runningSettings() []Setting {
 		},
 		{
 			Name: "ready-file", Placeholder: "FILE", Group: groupRunning, File: true,
-			Usage: "touch this file once programs are attached and the first snapshot is done",
+			Usage: "touch this file once programs are attached and the first snapshot is done; an empty one is removed at the start",
 			set:   func(r *Run, v string) error { return setPath(&r.ReadyFile, v) },
 		},
 		{
@@ -149,6 +157,17 @@ func runningSettings() []Setting {
 
 func tuningSettings() []Setting {
 	return []Setting{
+		{
+			Name: "sandbox", Placeholder: "SWITCH", Default: switchOn, Group: groupTuning, Hidden: true, Values: switches,
+			Usage: "give up capabilities and system calls that are not needed once the programs are attached: on or off",
+			set: func(r *Run, v string) error {
+				if !slices.Contains(switches, v) {
+					return notOneOf(v, switches)
+				}
+				r.Sandbox = v == switchOn
+				return nil
+			},
+		},
 		{
 			Name: "ring-bytes", Placeholder: "SIZE", Default: "0", Group: groupTuning, Hidden: true,
 			Usage: "size of the kernel's ring buffer, a power of two; 0 chooses",
