@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,11 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
 )
+
+// trouble leaves out the diagnostics that only say how the agent runs.
+func trouble(lines []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return strings.Contains(line, `"level":"info"`) })
+}
 
 // threadStatus returns what /proc says of each thread of the agent.
 func (a *agent) threadStatus() (all []string) {
