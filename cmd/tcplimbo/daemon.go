@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/group"
 	"github.com/tcplimbo/tcplimbo/userspace/writequeue"
 )
 
@@ -45,8 +47,27 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, kernel.Close()) }()
-	a := agent.New(cfg, kernel, out, in.Metrics, in.Log)
-	return a.Run(out.ctx)
+	origins := startOrigins(out.ctx, in.Config.Runtime, in.Log)
+	defer origins.wait()
+	cfg.Origin = origins
+	grouped := newGrouper(in.Config, cfg.BootTime, out)
+	a := agent.New(cfg, kernel, grouped, in.Metrics, in.Log)
+	if err := a.Run(out.ctx); err != nil {
+		return err
+	}
+	if by := in.Config.By; by != "" {
+		out.summary(grouped.Summary(group.By(by), cfg.BootTime()), by)
+	}
+	return nil
+}
+
+// newGrouper returns what groups findings, or only counts them for the summary.
+func newGrouper(cfg *config.Run, clock func() time.Duration, out group.Output) *group.Grouper {
+	above := cfg.GroupAbove
+	if above == 0 && cfg.By != "" {
+		above = math.MaxInt32
+	}
+	return group.New(above, clock, out)
 }
 
 // attach loads and attaches the kernel side.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/config"
+	"github.com/tcplimbo/tcplimbo/userspace/group"
 )
 
 func TestListInput(t *testing.T) {
@@ -35,6 +38,7 @@ func TestListInput(t *testing.T) {
 		{[]string{"--older-than", "5m"}, listInput{OlderThan: 5 * time.Minute}},
 		{[]string{"--older-than", "0"}, listInput{}},
 		{[]string{"--pid", "4711", "--port", "443"}, listInput{PID: 4711, Port: 443}},
+		{[]string{"--by", "pod", "--cri-socket", "unix:///run/x.sock"}, listInput{By: group.ByPod, Runtime: "/run/x.sock"}},
 		{[]string{"--netns", "4026531840"}, listInput{NetNS: 4026531840}},
 		{[]string{"--netns", "/proc/self/ns/net"}, listInput{NetNS: uint32(ns.Ino)}},
 		{[]string{"--netns", "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net"}, listInput{NetNS: uint32(ns.Ino)}},
@@ -55,6 +59,7 @@ func TestListInput(t *testing.T) {
 				t.Errorf("output %v, terminal %+v", got.Stdout, got.Terminal)
 			}
 			got.Stdout, got.Terminal = nil, terminal{}
+			tt.want.Runtime = cmp.Or(tt.want.Runtime, config.RuntimeAuto)
 			if got != tt.want {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
 			}

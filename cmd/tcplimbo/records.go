@@ -16,6 +16,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/sink"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/console"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
+	"github.com/tcplimbo/tcplimbo/userspace/table"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 	stdoutName = "standard output"
 )
 
-// records writes what the agent says to the sinks. It implements agent.Output.
+// records writes what the agent says to the sinks. It implements group.Output.
 type records struct {
 	ctx  context.Context
 	stop context.CancelFunc
@@ -131,7 +132,7 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 	return s
 }
 
-// Finding implements agent.Output.
+// Finding implements group.Output.
 func (r *records) Finding(f *finding.Finding) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendFinding(r.buf[:0], f)
@@ -143,7 +144,7 @@ func (r *records) Finding(f *finding.Finding) {
 	}
 }
 
-// Loss implements agent.Output.
+// Loss implements group.Output.
 func (r *records) Loss(l *finding.Loss) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendLoss(r.buf[:0], l)
@@ -155,7 +156,19 @@ func (r *records) Loss(l *finding.Loss) {
 	}
 }
 
-// WriteQueue implements agent.Output.
+// Group implements group.Output.
+func (r *records) Group(g *finding.Group) {
+	if len(r.lines) > 0 {
+		r.buf = r.json.AppendGroup(r.buf[:0], g)
+		put(r.lines, r.buf)
+	}
+	if len(r.text) > 0 {
+		r.buf = r.human.AppendGroup(r.buf[:0], g)
+		put(r.text, r.buf)
+	}
+}
+
+// WriteQueue implements group.Output.
 func (r *records) WriteQueue(w *finding.WriteQueue) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendWriteQueue(r.buf[:0], w)
@@ -165,6 +178,15 @@ func (r *records) WriteQueue(w *finding.WriteQueue) {
 		r.buf = r.human.AppendWriteQueue(r.buf[:0], w)
 		put(r.text, r.buf)
 	}
+}
+
+// summary says at the end what is still open; only people are told.
+func (r *records) summary(groups []finding.Group, by string) {
+	text := []byte("nothing is open\n")
+	if len(groups) > 0 {
+		text = table.AppendGroups(nil, groups, by, table.Options{})
+	}
+	put(r.text, text)
 }
 
 func put(sinks []*sink.Sink, record []byte) {

@@ -50,6 +50,9 @@ type Kernel interface {
 type Output interface {
 	Finding(f *finding.Finding)
 	Loss(l *finding.Loss)
+	// Tick says what time it is, once a tick and at the end: since boot and by the
+	// wall clock.
+	Tick(now time.Duration, wall time.Time, end bool)
 	WriteQueue(w *finding.WriteQueue)
 }
 
@@ -93,6 +96,8 @@ type Config struct {
 	Ready func() error
 	// Beat is called each time that the loop comes round, at least once a tick.
 	Beat func()
+	// Origin knows containers, nil if they are not asked for.
+	Origin Origin
 }
 
 // Agent is the daemon's loop.
@@ -254,6 +259,7 @@ func (a *Agent) last() error {
 	a.countRetransmits(&stats)
 	a.losses.note(stats.Losses)
 	a.sayLosses(a.cfg.BootTime(), true)
+	a.out.Tick(a.cfg.BootTime(), a.cfg.Now(), true)
 	return nil
 }
 
@@ -325,6 +331,7 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	a.sayLosses(now, false)
+	a.out.Tick(a.cfg.BootTime(), a.cfg.Now(), false)
 	return nil
 }
 

@@ -170,6 +170,8 @@ func (r *recorder) Finding(f *finding.Finding) {
 	r.findings = append(r.findings, kept)
 }
 
+func (r *recorder) Tick(time.Duration, time.Time, bool) {}
+
 func (r *recorder) Loss(l *finding.Loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

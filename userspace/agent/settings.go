@@ -73,6 +73,9 @@ func (a *Agent) decide() {
 			continue
 		}
 		f := rules.Facts{Kind: v.Kind, Sock: &v.Sock, Owner: &a.queries[i].Result}
+		if a.cfg.Origin != nil {
+			f.Workload = a.cfg.Origin.Of(&f.Owner.Process, &v.Sock.ID, v.Since, now)
+		}
 		if !a.detector.Decide(v, a.cfg.Rules.Threshold(&f), now) {
 			v.Sock.Gone = true
 		}

@@ -235,6 +235,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)
 	}
+	a.addOrigin(f, v.Since, now)
 	f.Message = explain.Message(f)
 	a.out.Finding(f)
 	a.measure(v, f.Since)

@@ -34,6 +34,9 @@ func Load(flags map[string]string, lookupEnv func(string) (string, bool)) (*Run,
 	for _, k := range kinds {
 		l.run.watched[k] = true
 	}
+	if l.run.By != "" && l.run.Output != OutputConsole {
+		return nil, fmt.Errorf("--by: the summary is for people and comes with --output console; --output is %s", l.run.Output)
+	}
 	return l.run, nil
 }
 

@@ -114,15 +114,16 @@ func TestPrecedence(t *testing.T) {
 // its default and sees that it arrives.
 func TestEverySource(t *testing.T) {
 	values := map[string]string{
-		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "none",
+		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "console",
 		"warn-pending": "1MiB", "warn-undrained": "3s", "warn-flush-p99": "4ms",
 		"log-file": "/var/log/limbo.json", "log-file-max-size": "64k", "metrics-addr": "", "tick": "10ms",
-		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128",
+		"ready-file": "/run/ready", "cri-socket": "unix:///run/x.sock", "group-above": "7", "by": "stack", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128",
 		"sandbox": "off",
 	}
 	want := Run{
-		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputNone,
+		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputConsole,
 		LogFile: "/var/log/limbo.json", LogFileMaxSize: 64 << 10, Tick: 10 * time.Millisecond, ReadyFile: "/run/ready",
+		Runtime: "/run/x.sock", GroupAbove: 7, By: "stack",
 		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128,
 		WarnPending: 1 << 20, WarnUndrained: 3 * time.Second, WarnFlushP99: 4 * time.Millisecond,
 	}
@@ -275,7 +276,7 @@ func TestThreshold(t *testing.T) {
 // contract wants them unknown, not without effect.
 func TestLaterFlagsAreUnknown(t *testing.T) {
 	for _, name := range []string{
-		"otlp-endpoint", "pprof", "capture-dir", "group-above", "pin-path", "source", "stacks",
+		"otlp-endpoint", "pprof", "capture-dir", "pin-path", "source", "stacks",
 	} {
 		if (&loader{settings: Settings()}).find(name) != nil {
 			t.Errorf("--%s is known", name)

@@ -20,6 +20,12 @@ const (
 	OutputNone    Output = "none"
 )
 
+// The values of Runtime that are no path.
+const (
+	RuntimeAuto = "auto"
+	RuntimeOff  = "off"
+)
+
 // Source is where a value came from; a later one wins over an earlier one.
 type Source uint8
 
@@ -46,11 +52,18 @@ type Run struct {
 	WarnUndrained, WarnFlushP99 time.Duration
 
 	Output Output
+	// GroupAbove is how many findings alike are reported one by one; 0: all.
+	GroupAbove int
+	// By is what the open findings are counted by at the end, "" for no counting.
+	By string
 	// LogFile is the file that gets a copy of the JSON lines, "" for none.
 	LogFile string
 	// LogFileMaxSize is the size in bytes at which LogFile is rotated, 0 for
 	// never.
 	LogFileMaxSize int64
+	// Runtime is the container runtime that is asked for names: RuntimeAuto,
+	// RuntimeOff, or the path of a CRI socket.
+	Runtime string
 	// MetricsAddr is host:port, "" for no server.
 	MetricsAddr string
 	// ConfigFile is the YAML file that was read, "" for none.

@@ -53,6 +53,9 @@ const (
 
 var switches = []string{switchOn, switchOff}
 
+// summaries are what open findings can be counted by.
+var summaries = []string{"process", "peer", "stack", "pod"}
+
 // configName is the one setting that cannot stand in the file.
 const configName = "config"
 
@@ -114,6 +117,22 @@ func outputSettings() []Setting {
 			},
 		},
 		{
+			Name: "group-above", Placeholder: "N", Default: "20", Group: groupOutput,
+			Usage: "report more findings alike than this as one group: the same kind, program, container, service and stack; 0 reports each",
+			set:   func(r *Run, v string) error { return setNumber(&r.GroupAbove, v, maxGroupAbove) },
+		},
+		{
+			Name: "by", Placeholder: "WHAT", Group: groupOutput, Values: summaries,
+			Usage: "at the end, count what is still open by process, peer, stack or pod; with --output console",
+			set: func(r *Run, v string) error {
+				if v != "" && !slices.Contains(summaries, v) {
+					return notOneOf(v, summaries)
+				}
+				r.By = v
+				return nil
+			},
+		},
+		{
 			Name: "log-file", Placeholder: "FILE", Group: groupOutput, File: true,
 			Usage: "also append JSON lines to this file; reopened on SIGUSR1",
 			set:   func(r *Run, v string) error { return setPath(&r.LogFile, v) },
@@ -137,6 +156,11 @@ func runningSettings() []Setting {
 			Name: configName, Placeholder: "FILE", Group: groupRunning, File: true,
 			Usage: "YAML file with these settings under the same names; an unknown key is an error",
 			set:   func(r *Run, v string) error { return setPath(&r.ConfigFile, v) },
+		},
+		{
+			Name: "cri-socket", Placeholder: "SOCKET", Default: RuntimeAuto, Group: groupRunning, File: true,
+			Usage: "ask the container runtime that listens here for the names of pods; auto looks where containerd, CRI-O, Docker and Podman usually listen, off asks none",
+			set:   func(r *Run, v string) error { return setRuntime(&r.Runtime, v) },
 		},
 		{
 			Name: "tick", Placeholder: "DURATION", Default: "250ms", Group: groupRunning,

@@ -179,3 +179,34 @@ func setAddress(to *string, text string) error {
 func notOneOf(text string, values []string) error {
 	return fmt.Errorf("%q is not known; allowed: %s", clip(text), strings.Join(values, ", "))
 }
+
+func setRuntime(to *string, text string) error {
+	runtime, err := ParseRuntime(text)
+	if err == nil {
+		*to = runtime
+	}
+	return err
+}
+
+// ParseRuntime reads which container runtime to ask: RuntimeAuto, RuntimeOff or the
+// path of a CRI socket.
+func ParseRuntime(text string) (string, error) {
+	const allowed = "auto, off, or the full path of a socket such as /run/containerd/containerd.sock"
+	path := strings.TrimPrefix(text, "unix://")
+	if text != RuntimeAuto && text != RuntimeOff && !strings.HasPrefix(path, "/") {
+		return "", fmt.Errorf("%q is not a socket; allowed: %s", clip(text), allowed)
+	}
+	return path, setPath(&path, path)
+}
+
+// maxGroupAbove is more than anybody reads one by one.
+const maxGroupAbove = 1_000_000
+
+func setNumber(to *int, text string, high int64) error {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > high {
+		return fmt.Errorf("%q does not fit; allowed: 0 (off) or a number up to %d", clip(text), high)
+	}
+	*to = int(n)
+	return nil
+}

@@ -211,6 +211,8 @@ type Peer struct {
 	Orphan, Unaccepted bool
 	// Owner is who holds it; its process has RelationHolder or RelationNone.
 	Owner Owner
+	// CgroupID is that of the socket, 0 if it is not known.
+	CgroupID uint64
 	// Workload is nil where it is not known.
 	Workload *Workload
 }

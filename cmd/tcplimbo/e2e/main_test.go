@@ -16,6 +16,7 @@ var binary string
 func TestMain(m *testing.M) {
 	workload.RunChild()
 	runConfined()
+	runLeaker()
 	code, err := testMain(m)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)

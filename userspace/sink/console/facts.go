@@ -26,6 +26,7 @@ func factsOf(f *finding.Finding) []string {
 		}
 	}
 	add(connection(&f.Sock))
+	add(workload(f.Workload))
 	if f.Sock.NetNS != 0 {
 		add("netns " + decimal(uint64(f.Sock.NetNS)))
 	}

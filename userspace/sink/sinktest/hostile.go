@@ -54,12 +54,28 @@ func Longest() finding.Finding {
 			Total: math.MaxInt64,
 		},
 	}
-	f.Peer = &finding.Peer{State: flow.StateEstablished, Orphan: true, Owner: f.Owner}
+	f.Workload = &finding.Workload{ContainerID: long, Container: long, Namespace: long, Pod: long, PodUID: long}
+	f.Peer = &finding.Peer{State: flow.StateEstablished, Orphan: true, Owner: f.Owner, Workload: f.Workload}
 	f.Listener = &finding.Listener{Process: finding.Process{Task: task}, Queue: math.MaxUint32, Limit: math.MaxUint32}
 	for range 100 {
 		f.Owner.Holders = append(f.Owner.Holders, flow.Holder{Task: task, FD: math.MaxUint32})
 	}
 	return f
+}
+
+// LongestGroup returns the group with the longest line there can be.
+func LongestGroup() finding.Group {
+	f := Longest()
+	g := finding.Group{
+		ID: f.ID, Kind: f.Kind, Status: finding.Resolved, Time: Now, Message: f.Message,
+		Count: math.MaxInt64, Opened: math.MaxUint64, Resolved: math.MaxUint64, Oldest: math.MaxInt64,
+		Growth: -math.MaxFloat32, GrowthKnown: true,
+		Process: f.Owner.Process, Workload: f.Workload, Role: flow.RoleServer, Service: f.Sock.Local,
+	}
+	for range 100 {
+		g.Samples = append(g.Samples, f.ID)
+	}
+	return g
 }
 
 // FuzzedFinding makes a finding from what a fuzzer varies. Numbers come out of
