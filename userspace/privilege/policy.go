@@ -41,8 +41,7 @@ var never = []uint32{
 	unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO,
 	// Around the checks of paths and of this filter: io_uring opens files without a
 	// system call of its own.
-	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_OPEN_BY_HANDLE_AT,
-	unix.SYS_FANOTIFY_INIT, unix.SYS_USERFAULTFD,
+	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_FANOTIFY_INIT, unix.SYS_USERFAULTFD,
 	// Mounts, roots and namespaces; setns is in arguments.
 	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT,
 	unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR, unix.SYS_UNSHARE,
@@ -64,6 +63,8 @@ func arguments() []rule {
 		// Network namespaces are entered to ask for a socket's cookie.
 		{nr: unix.SYS_SETNS, errno: eperm, when: notEqual, arg: 1, value: unix.CLONE_NEWNET},
 		{nr: unix.SYS_CLONE, errno: eperm, when: anyBit, arg: 0, value: newNamespaces},
+		// A cgroup's path is found by its id.
+		{nr: unix.SYS_OPEN_BY_HANDLE_AT, errno: eperm, when: anyBit, arg: 2, value: writes},
 		// Its flags are in memory, where no filter sees them; callers go back to clone.
 		{nr: unix.SYS_CLONE3, errno: uint32(unix.ENOSYS)},
 		// No code is made at run time.
