@@ -67,7 +67,7 @@ func (a *Agent) decide() {
 	if len(a.cfg.Rules.Rules) == 0 {
 		return
 	}
-	now := a.cfg.BootTime()
+	now, cgroups := a.cfg.BootTime(), a.cfg.Rules.AsksCgroup()
 	for i, v := range a.pending {
 		if v.Status != finding.Open {
 			continue
@@ -75,6 +75,9 @@ func (a *Agent) decide() {
 		f := rules.Facts{Kind: v.Kind, Sock: &v.Sock, Owner: &a.queries[i].Result}
 		if a.cfg.Origin != nil {
 			f.Workload = a.cfg.Origin.Of(&f.Owner.Process, &v.Sock.ID, v.Since, now)
+		}
+		if cgroups {
+			f.Cgroups = a.owners.Cgroups(f.Owner.Process.Task)
 		}
 		if !a.detector.Decide(v, a.cfg.Rules.Threshold(&f), now) {
 			v.Sock.Gone = true

@@ -31,11 +31,19 @@ func (m *Match) owner(f *Facts) bool {
 	if len(m.Executables) > 0 && (f.Owner == nil || !m.executable(f.Owner.Process.Path)) {
 		return false
 	}
-	if len(m.Cgroups)+len(m.Namespaces)+len(m.Labels) == 0 {
+	if !m.cgroup(f) {
+		return false
+	}
+	if len(m.Namespaces)+len(m.Labels) == 0 {
 		return true
 	}
 	w := f.Workload
-	return w != nil && globs(m.Cgroups, w.Cgroup) && globs(m.Namespaces, w.Namespace) && m.labels(w.Labels)
+	return w != nil && globs(m.Namespaces, w.Namespace) && m.labels(w.Labels)
+}
+
+func (m *Match) cgroup(f *Facts) bool {
+	return len(m.Cgroups) == 0 || slices.ContainsFunc(f.Cgroups, func(path string) bool { return globs(m.Cgroups, path) }) ||
+		f.Workload != nil && globs(m.Cgroups, f.Workload.Cgroup)
 }
 
 func (m *Match) executable(file string) bool {

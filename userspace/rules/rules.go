@@ -4,6 +4,7 @@ package rules
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -54,6 +55,8 @@ type Facts struct {
 	// Owner and Workload are nil where they are not known.
 	Owner    *finding.Owner
 	Workload *finding.Workload
+	// Cgroups are those of the owner's process, as far as they are known.
+	Cgroups []string
 }
 
 // Set is an ordered list of rules; the first that matches decides. The zero Set has
@@ -97,6 +100,11 @@ func (r *Rule) threshold(kind finding.Kind, base Thresholds) time.Duration {
 		return *own
 	}
 	return base[kind]
+}
+
+// AsksCgroup reports whether a rule asks about cgroups.
+func (s *Set) AsksCgroup() bool {
+	return slices.ContainsFunc(s.Rules, func(r Rule) bool { return len(r.Match.Cgroups) > 0 })
 }
 
 // Least returns, by kind, the shortest threshold that a socket can have; 0 where the

@@ -24,6 +24,7 @@ func facts() *Facts {
 		Owner: &finding.Owner{Process: finding.Process{
 			Executable: "nginx", Path: "/usr/sbin/nginx", Relation: finding.RelationHolder,
 		}},
+		Cgroups: []string{"/", "/system.slice/a.service"},
 		Workload: &finding.Workload{
 			Cgroup: "/kubepods.slice/pod1/abc", Namespace: "shop", Labels: map[string]string{"app": "web", "tier": ""},
 		},
@@ -63,6 +64,8 @@ func TestMatch(t *testing.T) {
 		{"path", Match{Executables: []Glob{"/usr/*"}}, true},
 		{"other path", Match{Executables: []Glob{"/opt/*"}}, false},
 		{"cgroup", Match{Cgroups: []Glob{"/kubepods*"}}, true},
+		{"cgroup of the process", Match{Cgroups: []Glob{"/system.slice/*"}}, true},
+		{"other cgroup", Match{Cgroups: []Glob{"/user.slice*"}}, false},
 		{"namespace", Match{Namespaces: []Glob{"kube-*", "shop"}}, true},
 		{"other namespace", Match{Namespaces: []Glob{"kube-*"}}, false},
 		{"label", Match{Labels: []Label{{"app", []Glob{"api", "w*"}}}}, true},

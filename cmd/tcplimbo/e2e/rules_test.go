@@ -114,3 +114,49 @@ func TestRules(t *testing.T) {
 	a.stop(syscall.SIGTERM)
 	s.audit(a, false)
 }
+
+// TestRuleByCgroup: what a cgroup holds is left alone, whatever its programs are called.
+func TestRuleByCgroup(t *testing.T) {
+	s := newScene(t)
+	root := cgroupRoot(t)
+	dir, err := os.MkdirTemp(root, "tcplimbo-e2e-")
+	if err != nil {
+		t.Skipf("no cgroup can be made here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	file := filepath.Join(t.TempDir(), "limbo.yaml")
+	text := "rules:\n- match: {cgroup: \"*/" + filepath.Base(dir) + "\"}\n  ignore: true\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := startRun(t, "--config", file)
+	fd, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fd.Close()
+	inside := s.leaker("limbo-inside", &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(fd.Fd())})
+	outside := s.leaker("limbo-outside", nil)
+	// The second is younger, and looked at later.
+	a.opens(outside)
+	a.stop(syscall.SIGTERM)
+	if found := byTuple(a.all(), "open")[inside.Tuple()]; len(found) > 0 {
+		t.Errorf("ignored: %s", found[0].line)
+	}
+}
+
+// cgroupRoot is where the unified hierarchy is mounted.
+func cgroupRoot(t *testing.T) string {
+	t.Helper()
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil {
+			return dir
+		}
+	}
+	t.Skip("no cgroups are mounted")
+	return ""
+}
