@@ -85,11 +85,9 @@ type Meter interface {
 
 // Config is what an Agent needs.
 type Config struct {
-	Threshold [finding.KindCount]time.Duration
-	Tick      time.Duration
-	// IdleAudit is after how long without keepalive an idle connection is
-	// listed; 0: never.
-	IdleAudit time.Duration
+	Settings
+	// Reload gives other settings; nil if they never change.
+	Reload <-chan *Settings
 	// Queues are the limits of what waits to be acknowledged.
 	Queues writequeue.Limits
 	// BootID makes finding ids unique across hosts and boots.
@@ -108,6 +106,8 @@ type Config struct {
 	Goroutines Goroutines
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
+	// Beat is called each time that the loop comes round, at least once a tick.
+	Beat func()
 	// Origin knows containers, nil if they are not asked for.
 	Origin Origin
 }
@@ -168,20 +168,21 @@ type Agent struct {
 
 // New returns an Agent on an attached kernel side.
 func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger) *Agent {
+	least := cfg.Rules.Least()
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
 		peers:  peers{source: kernel},
 		stacks: newStacks(cfg.Stacks),
-		states: States(cfg.Threshold),
+		states: States(least),
 		open:   make(map[string]opened),
-		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
-		patrol: newPatrol(&cfg),
+		survey: survey{every: hiddenPace(least[finding.CloseWaitSilent])},
+		patrol: newPatrol(least[finding.EstablishedStalled], cfg.IdleAudit),
 		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 		flush:  flush{book: writequeue.New(cfg.Queues)},
 	}
 	a.detector = detect.New(detect.Config{
-		Threshold: cfg.Threshold,
+		Threshold: least,
 		Tick:      cfg.Tick,
 		NewID:     newID(cfg.BootID),
 	})
@@ -237,8 +238,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return a.last()
+		case s := <-a.cfg.Reload:
+			a.apply(s)
 		case <-timer.C:
 		}
+		a.cfg.Beat()
 		if err := a.step(a.cfg.BootTime()); err != nil {
 			return err
 		}

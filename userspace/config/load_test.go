@@ -123,6 +123,7 @@ func TestEverySource(t *testing.T) {
 		"pprof": ":6060", "capture-dir": "/var/lib/limbo",
 		"cri-socket": "unix:///run/x.sock", "group-above": "7", "by": "stack",
 		"journald": "on", "otlp-endpoint": "https://collector:4317",
+		"sandbox": "off",
 	}
 	want := Run{
 		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputConsole,
@@ -267,13 +268,13 @@ func TestThreshold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := run.Threshold(finding.CloseWaitSilent); got != 5*time.Second {
+	if got := run.Rules.Base[finding.CloseWaitSilent]; got != 5*time.Second {
 		t.Errorf("close-wait threshold %v", got)
 	}
-	if got := run.Threshold(finding.EstablishedStalled); got != 15*time.Second {
+	if got := run.Rules.Base[finding.EstablishedStalled]; got != 15*time.Second {
 		t.Errorf("established threshold %v", got)
 	}
-	if got := run.Threshold(finding.KindNone); got != 0 {
+	if got := run.Rules.Base[finding.KindNone]; got != 0 {
 		t.Errorf("what is no kind has the threshold %v", got)
 	}
 }

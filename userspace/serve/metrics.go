@@ -39,6 +39,7 @@ type Metrics struct {
 	resent    *prometheus.CounterVec
 	profiles  *prometheus.CounterVec
 	pushes    *prometheus.CounterVec
+	reloads   reloads
 	flushed   prometheus.Histogram
 }
 
@@ -51,6 +52,7 @@ type Build struct{ Version, Revision string }
 func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		reloads:  newReloads(),
 		kinds:    kinds,
 		open:     newPlaces(),
 		findings: counter("findings_total", "Findings opened, by the reason they opened with.", "kind", "reason"),
@@ -86,6 +88,7 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 	}
 	m.registry.MustRegister(
 		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks, m.pushes,
+		m.reloads.good, m.reloads.last, m.reloads.total,
 		&m.kernel, &m.queues, m.patrols, m.patrolled, m.flushed,
 		m.surveys, m.surveyed, m.named, &m.host,
 		buildInfo(build),
