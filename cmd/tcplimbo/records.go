@@ -147,11 +147,11 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 func (r *records) Finding(f *finding.Finding) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendFinding(r.buf[:0], f)
-		put(r.lines, r.buf)
+		put(r.lines, classOf(f), r.buf)
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendFinding(r.buf[:0], f)
-		put(r.text, r.buf)
+		put(r.text, classOf(f), r.buf)
 	}
 }
 
@@ -159,11 +159,11 @@ func (r *records) Finding(f *finding.Finding) {
 func (r *records) Loss(l *finding.Loss) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendLoss(r.buf[:0], l)
-		put(r.lines, r.buf)
+		put(r.lines, sink.Finding, r.buf)
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendLoss(r.buf[:0], l)
-		put(r.text, r.buf)
+		put(r.text, sink.Finding, r.buf)
 	}
 }
 
@@ -171,11 +171,11 @@ func (r *records) Loss(l *finding.Loss) {
 func (r *records) Group(g *finding.Group) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendGroup(r.buf[:0], g)
-		put(r.lines, r.buf)
+		put(r.lines, sink.Finding, r.buf)
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendGroup(r.buf[:0], g)
-		put(r.text, r.buf)
+		put(r.text, sink.Finding, r.buf)
 	}
 }
 
@@ -183,11 +183,11 @@ func (r *records) Group(g *finding.Group) {
 func (r *records) WriteQueue(w *finding.WriteQueue) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendWriteQueue(r.buf[:0], w)
-		put(r.lines, r.buf)
+		put(r.lines, sink.Finding, r.buf)
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendWriteQueue(r.buf[:0], w)
-		put(r.text, r.buf)
+		put(r.text, sink.Finding, r.buf)
 	}
 }
 
@@ -197,13 +197,21 @@ func (r *records) summary(groups []finding.Group, by string) {
 	if len(groups) > 0 {
 		text = table.AppendGroups(nil, groups, by, table.Options{})
 	}
-	put(r.text, text)
+	put(r.text, sink.Finding, text)
 }
 
-func put(sinks []*sink.Sink, record []byte) {
+func put(sinks []*sink.Sink, class sink.Class, record []byte) {
 	for _, s := range sinks {
-		s.Put(sink.Finding, record)
+		s.Put(class, record)
 	}
+}
+
+// classOf says what a finding's record is worth when a queue is full.
+func classOf(f *finding.Finding) sink.Class {
+	if f.Status == finding.Update {
+		return sink.Update
+	}
+	return sink.Finding
 }
 
 // close writes what is queued, within a limit.

@@ -23,7 +23,19 @@ const (
 	// Transition is for the stream of state changes, which can be large.
 	Transition
 	classes
+	// Update is for findings that go on. They are queued among the findings, and
+	// only while those take half of the queue: the next one says the same, where
+	// an open or a resolved that is lost is lost for good.
+	Update
 )
+
+// queue is where a record of a class waits.
+func (c Class) queue() Class {
+	if c == Update {
+		return Finding
+	}
+	return c
+}
 
 // ErrGone is wrapped by errors that no retry can cure: nobody reads any more.
 var ErrGone = errors.New("nobody reads it any more")
@@ -147,14 +159,14 @@ func New(w Writer, opt Options) *Sink {
 func (s *Sink) Put(class Class, record []byte) bool {
 	s.mu.Lock()
 	if s.closing || s.failure != nil || !s.makeRoom(class, len(record)) {
-		s.dropped[class]++
+		s.dropped[class.queue()]++
 		s.mu.Unlock()
 		return false
 	}
-	q := &s.queues[class]
+	q := &s.queues[class.queue()]
 	before := q.bytes
 	q.push(record)
-	wake := class == Finding
+	wake := class != Transition
 	if class == Transition {
 		if before == 0 {
 			s.first = time.Now()
@@ -178,7 +190,7 @@ func (s *Sink) makeRoom(class Class, n int) bool {
 	if class == Transition {
 		return findings.bytes+transitions.bytes+n <= limit
 	}
-	if findings.bytes+n > limit {
+	if findings.bytes+n > limit || class == Update && findings.bytes+n > limit/2 {
 		return false
 	}
 	for findings.bytes+transitions.bytes+n > limit {

@@ -48,7 +48,8 @@ func statusField(status, name string) string {
 // does its work: other users' programs are named, causes of SYNs are found, a log file is
 // rotated, namespaces are seen.
 func TestSandbox(t *testing.T) {
-	const allowed = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_SYSLOG | 1<<unix.CAP_DAC_READ_SEARCH
+	const allowed = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_SYSLOG | 1<<unix.CAP_DAC_READ_SEARCH |
+		1<<unix.CAP_CHECKPOINT_RESTORE
 	for _, withFile := range []bool{false, true} {
 		t.Run(fmt.Sprintf("log file %v", withFile), func(t *testing.T) {
 			s := newScene(t)

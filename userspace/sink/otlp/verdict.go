@@ -76,11 +76,14 @@ func (t *Target) explain(err error) error {
 	return &sendError{text: fmt.Sprintf("sending to %s: %s", t.URL, text), err: err}
 }
 
+const grpcRemedy = "where the endpoint speaks gRPC, write grpc:// or set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+
 // hints are what to do about mistakes that are easily made.
 var hints = []struct{ symptom, remedy string }{
 	{"first record does not look like a TLS handshake", "write http:// or grpc:// before an endpoint without TLS"},
 	{"server gave HTTP response to HTTPS client", "write http:// before an endpoint without TLS"},
-	{"malformed HTTP response", "where the endpoint speaks gRPC, write grpc:// or set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
+	{"malformed HTTP response", grpcRemedy},
+	{"readLoopPeekFail", grpcRemedy}, // net/http's, where the server spoke first
 	{"looked like an HTTP/1.1 header", "where the endpoint speaks HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"},
 }
 
