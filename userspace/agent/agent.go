@@ -132,9 +132,11 @@ type Agent struct {
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
-	spoken  int // of pending
-	stuck   []*flow.Sock
-	found   []*flow.Sock
+	batch   []*flow.Sock
+	// of pending: how many were said, and up to which they were read for that
+	spoken, readTo int
+	stuck          []*flow.Sock
+	found          []*flow.Sock
 	// readAt is when the reading began that is put into words, confirmed and
 	// wall when it was done.
 	readAt, confirmed time.Duration
@@ -344,12 +346,19 @@ func (a *Agent) countEvents() {
 	}
 }
 
+// speakMost is how much is said at once: where 100,000 sockets are stuck at the
+// start, what is known of them is not held in memory twice.
+const speakMost = 8192
+
 // judge reads the sockets that are due and lets the detector decide.
 func (a *Agent) judge() error {
 	for {
 		now := a.cfg.BootTime()
 		if now < a.quiet {
 			return nil
+		}
+		if a.detector.Decided() >= speakMost {
+			return nil // the rest when these are said
 		}
 		socks := a.detector.Due(now)
 		if len(socks) == 0 {
