@@ -356,29 +356,38 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 	return 0;
 }
 
-/* The program was told that there is nothing more to read, for the first time. */
+/* Is what is known about this socket, and not one that had its address before? */
+static __always_inline bool names(const struct sock_stacks *known, const struct sock_stacks *s)
+{
+	const __u64 *a = (const __u64 *)known->daddr, *b = (const __u64 *)s->daddr;
+
+	return (!known->cookie || known->cookie == s->cookie) && known->netns == s->netns &&
+	       known->dport == s->dport && (!known->sport || known->sport == s->sport) &&
+	       a[0] == b[0] && a[1] == b[1];
+}
+
+/*
+ * The program was told that there is nothing more to read, for the first time. What
+ * is known is copied: to make room, the map may give its memory to another socket.
+ */
 static __noinline int note_eof(void *ctx, struct sock *sk)
 {
 	struct stack_cpu *c = stack_cpu_here();
 	struct sock_stacks *known, s = {};
-	__u64 addr = (__u64)sk, id;
+	__u64 addr = (__u64)sk;
 
-	known = bpf_map_lookup_elem(&socket_stacks, &addr);
-	/* Not of the socket that had the address before? Then it is this one's. */
-	if (known && known->cookie && known->cookie != sock_cookie(sk))
-		known = NULL;
-	if (!c || (known && known->reader) || !affordable(c))
-		return 0;
-	id = take_stack(ctx, c);
-	if (id == STACK_ID_NONE)
-		return 0;
-	if (known) {
-		known->reader = id;
-		return 0;
-	}
-	s.reader = id;
 	name_socket(&s, sk);
-	put_stacks(sk, &s);
+	known = bpf_map_lookup_elem(&socket_stacks, &addr);
+	if (known && names(known, &s)) {
+		s.opener = known->opener;
+		s.reader = known->reader;
+		s.of = known->of;
+	}
+	if (!c || s.reader || !affordable(c))
+		return 0;
+	s.reader = take_stack(ctx, c);
+	if (s.reader != STACK_ID_NONE)
+		put_stacks(sk, &s);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,7 +40,8 @@ type stackSide struct {
 	// and where the end of file is read; nil if they can.
 	refused, accepts, eofs error
 	leaky                  []uint32
-	socketBuf, stackBuf    []byte
+	socketBuf              [2][]byte
+	stackBuf               []byte
 	cpus                   *ebpf.Memory
 	cpuBuf                 []byte
 }
@@ -140,14 +142,21 @@ func (t *Tracer) SocketStacks(id flow.ID) (flow.SocketStacks, error) {
 	if t.opts.Stacks == flow.StacksOff {
 		return flow.SocketStacks{}, nil
 	}
-	err := t.objs.SocketStacks.Lookup(id.Addr, t.stacks.socketBuf)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
+	// An LRU map may give an element's memory to another socket while it is read
+	// (kernel/bpf/bpf_lru_list.c): what is not the same twice is not believed.
+	for i := range t.stacks.socketBuf {
+		err := t.objs.SocketStacks.Lookup(id.Addr, t.stacks.socketBuf[i])
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return flow.SocketStacks{}, nil
+		}
+		if err != nil {
+			return flow.SocketStacks{}, fmt.Errorf("reading socket_stacks: %w", err)
+		}
+	}
+	if !bytes.Equal(t.stacks.socketBuf[0], t.stacks.socketBuf[1]) {
 		return flow.SocketStacks{}, nil
 	}
-	if err != nil {
-		return flow.SocketStacks{}, fmt.Errorf("reading socket_stacks: %w", err)
-	}
-	return decodeSocketStacks(t.stacks.socketBuf, id), nil
+	return decodeSocketStacks(t.stacks.socketBuf[0], id), nil
 }
 
 // decodeSocketStacks decodes a struct sock_stacks, and gives nothing where that is
@@ -182,8 +191,28 @@ func (t *Tracer) UserStack(id flow.StackID) (flow.UserStack, bool, error) {
 	if err != nil {
 		return flow.UserStack{}, false, fmt.Errorf("reading user_stacks: %w", err)
 	}
+	if stackID(t.stacks.stackBuf) != id {
+		return flow.UserStack{}, false, nil // overwritten while it was read
+	}
 	s, err := decodeUserStack(t.stacks.stackBuf)
 	return s, err == nil, err
+}
+
+// stackID is the id of a struct user_stack: a hash of all but the count, as
+// stack_id() of bpf/stack.h makes it.
+func stackID(b []byte) flow.StackID {
+	le := binary.LittleEndian
+	hash := uint64(le.Uint32(b[16:]))
+	mix := func(word uint64) {
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15
+		hash ^= hash >> 29
+	}
+	mix(le.Uint64(b))
+	mix(le.Uint64(b[8:]))
+	for at := 24; at < userStackSize; at += 8 {
+		mix(le.Uint64(b[at:]))
+	}
+	return flow.StackID(hash | 2)
 }
 
 // decodeUserStack decodes a struct user_stack.
@@ -249,7 +278,8 @@ func (t *Tracer) countStacks(s *flow.Stats, c *limboCounters) error {
 
 // prepareStacks maps what is read at every tick.
 func (t *Tracer) prepareStacks() error {
-	t.stacks.socketBuf, t.stacks.stackBuf = make([]byte, sockStacksSize), make([]byte, userStackSize)
+	t.stacks.socketBuf = [2][]byte{make([]byte, sockStacksSize), make([]byte, sockStacksSize)}
+	t.stacks.stackBuf = make([]byte, userStackSize)
 	if t.opts.Stacks == flow.StacksOff {
 		return nil
 	}

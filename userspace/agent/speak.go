@@ -73,6 +73,7 @@ func (a *Agent) speak() error {
 	if len(a.queries) > keepMax {
 		// Thousands at once are rare, and their memory is not needed before.
 		a.queries, a.pending, a.again = nil, nil, nil
+		a.stacks.release()
 	}
 	return nil
 }

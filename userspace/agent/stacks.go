@@ -39,6 +39,8 @@ const (
 	// are being looked up. It is less than finding the holders takes on a busy
 	// host; what is not there then comes with an update.
 	stackPatience = 30 * time.Millisecond
+	// stackPause is how long nothing waits after that was not enough.
+	stackPause = time.Second
 	// eofLinger is how long the end of file is watched after the last finding in
 	// CLOSE_WAIT, leakyLinger how long a process is taken for a leaky one.
 	eofLinger   = time.Minute
@@ -56,6 +58,8 @@ type stacks struct {
 	lines [][]candidate
 	asked []*callstack.Resolved
 	lacks map[lack]*finding.Stack
+	// impatient is until when nothing waits.
+	impatient time.Duration
 	// refused: the kernel side has not taken all stacks since the start.
 	refused bool
 
@@ -130,6 +134,13 @@ func (s *stacks) resolved(id flow.StackID) (*callstack.Resolved, error) {
 	return s.book.Ask(id, us), nil
 }
 
+// release lets go of memory that only thousands of findings at once need.
+func (s *stacks) release() {
+	if s != nil {
+		s.lines, s.asked = nil, nil
+	}
+}
+
 // candidate is a stack that may be said with a finding.
 type candidate struct {
 	of finding.StackOf
@@ -178,7 +189,7 @@ func (a *Agent) findStacks() error {
 			}
 		}
 	}
-	s.await()
+	s.await(a.cfg.BootTime())
 	for i, v := range a.pending {
 		stack, err := a.stackOf(v, s.lines[i])
 		if err != nil {
@@ -190,8 +201,8 @@ func (a *Agent) findStacks() error {
 }
 
 // await gives what was asked for a moment.
-func (s *stacks) await() {
-	if len(s.asked) == 0 {
+func (s *stacks) await(now time.Duration) {
+	if len(s.asked) == 0 || now < s.impatient {
 		return
 	}
 	late := time.NewTimer(stackPatience)
@@ -200,6 +211,7 @@ func (s *stacks) await() {
 		select {
 		case <-r.Done():
 		case <-late.C:
+			s.impatient = now + stackPause
 			return
 		}
 	}
