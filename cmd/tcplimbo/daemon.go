@@ -30,6 +30,9 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 		debug.SetGCPercent(gcPercent)
 	}
 	cfg := agentConfig(in)
+	if cfg.Goroutines, err = goroutinesOf(in); err != nil {
+		return err
+	}
 	out, err := openRecords(ctx, in)
 	if err != nil {
 		return err

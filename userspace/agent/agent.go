@@ -93,6 +93,8 @@ type Config struct {
 	CPUTime func() time.Duration
 	// Stacks says which code opened a socket; nil: nothing does.
 	Stacks *Stacks
+	// Goroutines asks Go programs what theirs do; nil: nothing does.
+	Goroutines Goroutines
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
 }
@@ -207,6 +209,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	a.startStacks(ctx)
+	a.startGoroutines(ctx)
 	if err := a.resync(a.started); err != nil {
 		return err
 	}

@@ -238,6 +238,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Peer:       v.Peer,
 		Listener:   v.Listener,
 	}
+	f.Goroutines = a.goroutines(f)
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)
 	}

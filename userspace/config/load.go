@@ -25,6 +25,9 @@ func Load(flags map[string]string, lookupEnv func(string) (string, bool)) (*Run,
 	if err := l.flags(flags); err != nil {
 		return nil, err
 	}
+	if err := l.run.checkPprof(); err != nil {
+		return nil, err
+	}
 	if len(l.run.Kinds()) == 0 {
 		return nil, errors.New("--syn-sent, --fin-wait2, --close-wait, --established and --closing are all 0, so nothing would be watched; " +
 			"give at least one of them a duration")

@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,11 +120,13 @@ func TestEverySource(t *testing.T) {
 		"warn-pending": "1MiB", "warn-undrained": "3s", "warn-flush-p99": "4ms",
 		"log-file": "/var/log/limbo.json", "log-file-max-size": "64k", "metrics-addr": "", "tick": "10ms",
 		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128", "stacks": "always",
+		"pprof": ":6060", "capture-dir": "/var/lib/limbo",
 	}
 	want := Run{
 		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputNone,
 		LogFile: "/var/log/limbo.json", LogFileMaxSize: 64 << 10, Tick: 10 * time.Millisecond, ReadyFile: "/run/ready",
 		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128, Stacks: flow.StacksAlways,
+		Pprof: PprofAddress, PprofAddress: netip.MustParseAddrPort("127.0.0.1:6060"), CaptureDir: "/var/lib/limbo",
 		WarnPending: 1 << 20, WarnUndrained: 3 * time.Second, WarnFlushP99: 4 * time.Millisecond,
 	}
 	var file strings.Builder
@@ -275,7 +278,7 @@ func TestThreshold(t *testing.T) {
 // contract wants them unknown, not without effect.
 func TestLaterFlagsAreUnknown(t *testing.T) {
 	for _, name := range []string{
-		"otlp-endpoint", "pprof", "capture-dir", "group-above", "pin-path", "source",
+		"otlp-endpoint", "group-above", "pin-path", "source",
 	} {
 		if (&loader{settings: Settings()}).find(name) != nil {
 			t.Errorf("--%s is known", name)

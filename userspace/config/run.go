@@ -4,6 +4,7 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -64,6 +65,13 @@ type Run struct {
 
 	// Stacks is which user stacks are taken.
 	Stacks flow.StackMode
+
+	// Pprof says whether Go programs are asked for their goroutines,
+	// PprofAddress where, if at one address only; CaptureDir is the folder for
+	// their answers, "" for none.
+	Pprof        PprofMode
+	PprofAddress netip.AddrPort
+	CaptureDir   string
 
 	// RingBytes is the size of the kernel's ring buffer, MaxPromoted how many
 	// sockets the old generation holds and YoungSlots how many each CPU's young

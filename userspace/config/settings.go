@@ -51,7 +51,7 @@ const MetricsAddr = "metrics-addr"
 
 // Settings returns all settings in the order of the help.
 func Settings() []Setting {
-	return slices.Concat(thresholdSettings(), queueSettings(), outputSettings(), runningSettings(), tuningSettings())
+	return slices.Concat(thresholdSettings(), queueSettings(), outputSettings(), runningSettings(), pprofSettings(), tuningSettings())
 }
 
 func thresholdSettings() []Setting {

@@ -259,6 +259,8 @@ type Finding struct {
 	Workload *Workload
 	// Stack is nil where stacks are turned off.
 	Stack *Stack
+	// Goroutines is nil where the program was not asked, or not yet.
+	Goroutines *Goroutines
 	// Peer is nil where the other end is not known to be on this host.
 	Peer    *Peer
 	GivesUp GivesUp

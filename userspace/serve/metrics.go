@@ -33,6 +33,7 @@ type Metrics struct {
 	patrols   prometheus.Counter
 	patrolled prometheus.Counter
 	resent    *prometheus.CounterVec
+	profiles  *prometheus.CounterVec
 	flushed   prometheus.Histogram
 }
 

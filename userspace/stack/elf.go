@@ -16,6 +16,8 @@ const (
 	// maxName is how long a symbol's or a file's name is read; demangled ones
 	// get a limit of their own.
 	maxName = 4096
+	// maxLine is more than the lines of any source file.
+	maxLine = 1 << 24
 )
 
 var (

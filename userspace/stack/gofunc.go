@@ -139,7 +139,7 @@ func (t *goTable) position(r *goRecord, pc uint64) (string, int) {
 		return "", 0
 	}
 	line, err := t.value(r.lines, r.goFunc, pc)
-	if err != nil || line <= 0 {
+	if err != nil || line <= 0 || line > maxLine {
 		return "", 0
 	}
 	off, err := t.f.u32(t.units + 4*(uint64(r.unit)+uint64(file)))

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 
@@ -17,6 +18,17 @@ type object struct {
 	roots []string
 	r     io.ReaderAt
 	size  int64
+}
+
+// carefully is frames for files of others: a mistake in it must cost a name, not
+// the daemon.
+func (o *object) carefully(ctx context.Context, offsets []uint64) (out map[uint64][]finding.Frame, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = nil, fmt.Errorf("reading %s: %v", moduleName(o.path), p)
+		}
+	}()
+	return o.frames(ctx, offsets)
 }
 
 // frames returns what is known of offsets in the file. An offset that nothing
@@ -87,7 +99,7 @@ func (o *object) finish(module string, addr uint64, list []finding.Frame) []find
 		f := &list[i]
 		f.Function, f.File = cut(f.Function, maxFunction), cut(f.File, maxFunction)
 		f.Module, f.Offset = module, addr
-		f.Plumbing = isPlumbing(f)
+		f.Plumbing = Plumbing(f)
 	}
 	return list
 }
@@ -145,12 +157,12 @@ func unnamed(addrs []uint64, names map[uint64]string) []uint64 {
 
 // withLines adds what DWARF knows; without it the names stand alone.
 func (o *object) withLines(ctx context.Context, f *image, addrs []uint64, names map[uint64]string, out map[uint64][]finding.Frame) error {
-	l, err := openLines(f)
+	d, err := openDWARF(f)
 	if err != nil {
 		return nil
 	}
 	for _, addr := range addrs {
-		list, err := l.at(ctx, addr)
+		list, err := d.at(ctx, addr)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -24,6 +24,9 @@ const (
 	// maxValueTable is how many bytes of one function's table of values are
 	// read. A function of 100,000 lines has some 400 KB.
 	maxValueTable = 1 << 20
+	// maxValues is how many bytes of such tables one answer reads: a hundred
+	// addresses with ten inlined functions take some 1 MB.
+	maxValues = 64 << 20
 )
 
 var (
@@ -47,6 +50,8 @@ type goTable struct {
 	// text is the address that functions' entries count from, data the one
 	// inline trees do; 0 if not known.
 	text, data uint64
+	// read is how much of tables of values was read.
+	read uint64
 }
 
 // openGo finds the function table of a Go program.
@@ -227,7 +232,7 @@ func (t *goTable) name(off uint32) (string, error) {
 // value looks up what a function's table of values says of an address. Such a
 // table is pairs of differences: of the value (zig-zag) and of the address.
 func (t *goTable) value(table uint32, fn goFunc, addr uint64) (int32, error) {
-	r := varints{f: t.f, at: t.values + uint64(table), left: maxValueTable}
+	r := varints{t: t, at: t.values + uint64(table), left: maxValueTable}
 	val, pc := int32(-1), fn.entry
 	for first := true; ; first = false {
 		dv, err := r.next()
@@ -251,7 +256,7 @@ func (t *goTable) value(table uint32, fn goFunc, addr uint64) (int32, error) {
 
 // varints reads numbers of seven bits a byte.
 type varints struct {
-	f    *image
+	t    *goTable
 	at   uint64
 	left int
 	buf  [256]byte
@@ -278,11 +283,15 @@ func (r *varints) next() (uint32, error) {
 
 func (r *varints) fill() error {
 	n := min(uint64(len(r.buf)), uint64(r.left))
-	if r.at >= r.f.size || n == 0 {
+	f := r.t.f
+	if r.at >= f.size || n == 0 {
 		return errBrokenGo
 	}
-	n = min(n, r.f.size-r.at)
-	if err := r.f.read(r.at, r.buf[:n]); err != nil {
+	n = min(n, f.size-r.at)
+	if r.t.read += n; r.t.read > maxValues {
+		return errTooLarge
+	}
+	if err := f.read(r.at, r.buf[:n]); err != nil {
 		return err
 	}
 	r.b, r.at, r.left = r.buf[:n], r.at+n, r.left-int(n)

@@ -37,8 +37,9 @@ const (
 	placeStack = 28
 )
 
-// check compares the process with what is there now.
-func (p Process) check(proc string) error {
+// Check compares the process with what is there now, in the folder of its pid in
+// the proc file system. The error is ErrGone, ErrReused or ErrExec.
+func (p Process) Check(proc string) error {
 	stat, err := os.ReadFile(proc + "/stat")
 	if err != nil {
 		return ErrGone

@@ -26,7 +26,7 @@ type spoken struct {
 func buildGo(t *testing.T, cgo bool, flags ...string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "child")
-	cmd := exec.Command("go", append([]string{"build", "-o", bin}, append(flags, "./testdata/child")...)...)
+	cmd := exec.Command("go", append([]string{"build", "-buildvcs=false", "-o", bin}, append(flags, "./testdata/child")...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if cgo {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=1")

@@ -46,6 +46,7 @@ func factsOf(f *finding.Finding) []string {
 		add("held by " + holders(&f.Owner))
 	}
 	add(stackOf(f.Stack))
+	add(goroutinesOf(f.Goroutines))
 	if f.ID != "" {
 		add("id " + readable.Safe(f.ID, maxName))
 	}

@@ -37,6 +37,8 @@ var contractKeys = strings.Fields(`
 	tcplimbo.tcp.state.previous tcplimbo.tcp.state.previous_seconds
 
 	tcplimbo.process.relation tcplimbo.stack.missing
+	tcplimbo.pprof.goroutines tcplimbo.pprof.matching tcplimbo.pprof.function tcplimbo.pprof.parked
+	tcplimbo.pprof.age_seconds tcplimbo.pprof.dump tcplimbo.pprof.missing
 	tcplimbo.tcp.retransmit tcplimbo.tcp.retransmit_kind
 	tcplimbo.drop.reason tcplimbo.drop.location tcplimbo.drop.hook tcplimbo.drop.netns
 	tcplimbo.listener.pid tcplimbo.listener.accept_queue tcplimbo.listener.accept_limit

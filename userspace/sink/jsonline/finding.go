@@ -50,6 +50,10 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 	if f.Peer != nil && f.Listener == nil && f.Sock.SYN.Drop == nil {
 		dst = appendPeer(dst, f.Peer)
 	}
+	if f.Goroutines != nil {
+		// The stack, which comes next, tells more.
+		dst = appendGoroutines(dst, f.Goroutines, begin+MaxLine-1-len(e.tail)-stackLeast)
+	}
 	if f.Stack != nil {
 		dst = appendStack(dst, f.Stack, begin+MaxLine-1-len(e.tail))
 	}

@@ -56,6 +56,7 @@ func Longest() finding.Finding {
 	}
 	f.Peer = &finding.Peer{State: flow.StateEstablished, Orphan: true, Owner: f.Owner}
 	f.Stack = LongStack(long)
+	f.Goroutines = LongGoroutines(long)
 	f.Listener = &finding.Listener{Process: finding.Process{Task: task}, Queue: math.MaxUint32, Limit: math.MaxUint32}
 	for range 100 {
 		f.Owner.Holders = append(f.Owner.Holders, flow.Holder{Task: task, FD: math.MaxUint32})
@@ -86,6 +87,7 @@ func FuzzedFinding(text, comm string, n uint64, addr []byte) finding.Finding {
 	f.Owner.Process.PID, f.Owner.Process.FD = uint32(n>>1), int(int32(n))
 	f.Owner.Holders = f.Owner.Holders[:n%uint64(len(f.Owner.Holders))]
 	f.Stack = LongStack(text)
+	f.Goroutines = LongGoroutines(text)
 	f.Stack.Of = finding.StackOf(n % uint64(finding.StackCount))
 	f.Stack.Frames = f.Stack.Frames[:n%uint64(len(f.Stack.Frames))]
 	f.Peer = &finding.Peer{State: flow.State(n >> 9 % uint64(flow.StateMax+2)), Orphan: n&32 != 0, Owner: f.Owner}

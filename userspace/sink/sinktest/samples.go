@@ -37,7 +37,7 @@ func Findings() []Sample {
 		{"hostile", Hostile()},
 		{"healthy", healthy()},
 		{"bare", finding.Finding{Time: Now, Duration: -1, Owner: noOwner()}},
-	}, stackSamples()...)
+	}, append(stackSamples(), goroutineSamples()...)...)
 }
 
 func base(kind finding.Kind, reason finding.Reason, age, threshold time.Duration) finding.Finding {
