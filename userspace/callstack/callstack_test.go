@@ -87,7 +87,7 @@ func TestWhatBecomesOfAStack(t *testing.T) {
 				if want := (stack.Process{PID: 3, Start: 4, Stack: 5}); tt.fake.asked[0] != want {
 					t.Errorf("asked for %+v, want %+v", tt.fake.asked[0], want)
 				}
-				if r.As(finding.StackAccept) != r.As(finding.StackAccept) || r.As(finding.StackConnect).Of != finding.StackConnect {
+				if first, second := r.As(finding.StackAccept), r.As(finding.StackAccept); first != second || r.As(finding.StackConnect).Of != finding.StackConnect {
 					t.Error("a stack is not shared by those who say it alike")
 				}
 			})

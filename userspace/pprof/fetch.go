@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ const (
 	// maxBody is how much of an answer is read, maxProfile how much it may be
 	// unpacked. 100,000 goroutines in 1,000 places take some 200 KB.
 	maxBody    = 8 << 20
-	maxProfile = 16 << 20
+	maxProfile = 8 << 20
 	// The profile that is counted by stack: debug=2 would name each goroutine,
 	// but the program stands still while it writes that.
 	path = "/debug/pprof/goroutine"
@@ -69,7 +70,7 @@ func (c *Capture) answer(ctx context.Context, p stack.Process, last netip.AddrPo
 		return nil, denied(err)
 	}
 	defer ns.Close()
-	at, err := listenersOf(proc)
+	at, err := listenersOf(proc, c.opts.Only)
 	if err != nil {
 		return nil, denied(err)
 	}
@@ -79,8 +80,8 @@ func (c *Capture) answer(ctx context.Context, p stack.Process, last netip.AddrPo
 		return nil, failed(ResultGone, err)
 	}
 	result := failed(ResultNoEndpoint, errNoEndpoint)
-	for _, addr := range c.order(at, last, suspect) {
-		raw, err := get(ctx, int(ns.Fd()), addr)
+	for _, addr := range order(at, last, suspect) {
+		raw, err := get(ctx, int(ns.Fd()), addr, c.patience)
 		if err != nil {
 			result = worse(result, err)
 			continue
@@ -95,16 +96,9 @@ func (c *Capture) answer(ctx context.Context, p stack.Process, last netip.AddrPo
 	return nil, result
 }
 
-// order leaves the address that was asked for, or puts the likely ones first: the one
-// that answered before, then those that only this host reaches, as is good practice;
-// last the one where sockets are in limbo.
-func (c *Capture) order(at []netip.AddrPort, last netip.AddrPort, suspect uint16) []netip.AddrPort {
-	if c.opts.Only.IsValid() {
-		if slices.Contains(at, c.opts.Only) {
-			return []netip.AddrPort{c.opts.Only}
-		}
-		return nil
-	}
+// order puts the likely addresses first: the one that answered before, then those that
+// only this host reaches, as is good practice; last the one where sockets are in limbo.
+func order(at []netip.AddrPort, last netip.AddrPort, suspect uint16) []netip.AddrPort {
 	rank := func(a netip.AddrPort) int {
 		switch {
 		case a == last:
@@ -137,14 +131,14 @@ func denied(err error) error {
 }
 
 // get fetches the goroutine profile at an address of a network namespace.
-func get(ctx context.Context, ns int, addr netip.AddrPort) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
+func get(ctx context.Context, ns int, addr netip.AddrPort, p patience) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.answer)
 	defer cancel()
 	client := http.Client{
 		// A redirect could lead anywhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, ns, addr) },
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, ns, addr, p.connect) },
 			// No proxy, whatever the environment says; the connection ends with
 			// the answer.
 			DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
@@ -181,14 +175,14 @@ func get(ctx context.Context, ns int, addr netip.AddrPort) ([]byte, error) {
 
 // dial connects from inside of a network namespace. A socket stays in the one
 // it was made in, so the thread that went there has no other use and ends.
-func dial(ctx context.Context, ns int, addr netip.AddrPort) (conn net.Conn, err error) {
+func dial(ctx context.Context, ns int, addr netip.AddrPort, within time.Duration) (conn net.Conn, err error) {
 	onThread(func() {
 		if err = enter(ns); err != nil {
 			return
 		}
 		// An address in numbers: the dialing stays on this goroutine, so on
 		// this thread.
-		conn, err = (&net.Dialer{Timeout: connectWithin}).DialContext(ctx, "tcp", addr.String())
+		conn, err = (&net.Dialer{Timeout: within}).DialContext(ctx, "tcp", addr.String())
 	})
 	if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
 		// It ends with a reset: a program that does not close its connections

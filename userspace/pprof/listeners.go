@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,8 +31,9 @@ type listener struct {
 }
 
 // listenersOf returns the addresses at which a process, and no other one, takes
-// connections, in the order of its network namespace's table.
-func listenersOf(proc string) ([]netip.AddrPort, error) {
+// connections, in the order of its network namespace's table; if only is valid, that
+// one or none.
+func listenersOf(proc string, only netip.AddrPort) ([]netip.AddrPort, error) {
 	var all []listener
 	for _, name := range []string{"tcp", "tcp6"} {
 		f, err := os.Open(proc + "/net/" + name)
@@ -50,37 +52,55 @@ func listenersOf(proc string) ([]netip.AddrPort, error) {
 	}
 	var out []netip.AddrPort
 	for _, l := range all {
-		if at, ok := reach(l, all, mine); ok {
-			out = append(out, at)
+		if !mine[l.inode] || l.busy {
+			continue
+		}
+		for _, to := range l.reachedBy(only) {
+			if !contested(l, to, all, mine) && !slices.Contains(out, to) {
+				out = append(out, to)
+			}
 		}
 	}
 	return out, nil
 }
 
-// reach returns the address by which a listener of the process is reached; false
-// if it is another's, or a connection to it could come to another process: one
-// that listens at the same port by SO_REUSEPORT, or at a nearer address.
-func reach(l listener, all []listener, mine map[uint64]bool) (netip.AddrPort, bool) {
-	if !mine[l.inode] || l.busy {
-		return netip.AddrPort{}, false
-	}
-	to := l.at
-	if to.Addr().IsUnspecified() {
-		loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		if to.Addr().Is6() {
-			loopback = netip.IPv6Loopback()
+var (
+	loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	loopback6 = netip.IPv6Loopback()
+)
+
+// reachedBy returns addresses that lead to a listener from its own host; if only is
+// valid, that one if it does.
+func (l *listener) reachedBy(only netip.AddrPort) []netip.AddrPort {
+	addr, port := l.at.Addr(), l.at.Port()
+	at := func(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, port) }
+	switch {
+	case only.IsValid():
+		covers := addr == only.Addr() || addr.IsUnspecified() && (addr.Is6() || only.Addr().Is4())
+		if port != only.Port() || !covers {
+			return nil
 		}
-		to = netip.AddrPortFrom(loopback, to.Port())
+		return []netip.AddrPort{only}
+	case !addr.IsUnspecified():
+		return []netip.AddrPort{l.at}
+	case addr.Is4():
+		return []netip.AddrPort{at(loopback4)}
 	}
-	for _, other := range all {
+	// IPv6 may be turned off on loopback, and the listener may take no IPv4.
+	return []netip.AddrPort{at(loopback6), at(loopback4)}
+}
+
+// contested reports whether a connection to a listener could come to another
+// process: one that listens at the same port by SO_REUSEPORT, or at an address as near
+// or nearer.
+func contested(l listener, to netip.AddrPort, all []listener, mine map[uint64]bool) bool {
+	return slices.ContainsFunc(all, func(other listener) bool {
 		if mine[other.inode] || other.at.Port() != to.Port() {
-			continue
+			return false
 		}
-		if other.at.Addr() == to.Addr() || other.at.Addr() == l.at.Addr() {
-			return netip.AddrPort{}, false
-		}
-	}
-	return to, true
+		addr := other.at.Addr()
+		return addr == to.Addr() || addr == l.at.Addr() || addr.IsUnspecified() && addr.Is4() && to.Addr().Is4() && l.at.Addr().IsUnspecified()
+	})
 }
 
 // parseListeners reads /proc/PID/net/tcp or tcp6 as far as sockets listen. The

@@ -31,14 +31,18 @@ const (
 	// maxQueue is how many programs may wait to be asked; who finds no room is
 	// asked at its next record.
 	maxQueue = 16
-	// patience is for one program, all its addresses together; within is for one
-	// request.
-	patience = 6 * time.Second
-	within   = 2 * time.Second
-	// connectWithin is how long a connect may take: it is to this host, and one
-	// that hangs would be a finding of its own.
-	connectWithin = 500 * time.Millisecond
 )
+
+// patience is how long things may take.
+type patience struct {
+	// program is for one, all its addresses together, answer for one request.
+	program, answer time.Duration
+	// connect is short: it is to this host, and one that hangs would be a finding
+	// of its own.
+	connect time.Duration
+}
+
+var usual = patience{program: 6 * time.Second, answer: 2 * time.Second, connect: 500 * time.Millisecond}
 
 // Options says where to look.
 type Options struct {
@@ -62,6 +66,8 @@ type Capture struct {
 	queue chan stack.Process
 	// self is this process: it has nothing to ask itself.
 	self int
+	// patience is the usual one; a test has more.
+	patience patience
 
 	mu       sync.Mutex
 	programs map[stack.Process]*program
@@ -129,7 +135,7 @@ func resultOf(err error) string {
 
 // New returns a Capture that has asked nobody.
 func New(opts Options) *Capture {
-	return &Capture{opts: opts, self: os.Getpid(), queue: make(chan stack.Process, maxQueue), programs: make(map[stack.Process]*program)}
+	return &Capture{opts: opts, self: os.Getpid(), patience: usual, queue: make(chan stack.Process, maxQueue), programs: make(map[stack.Process]*program)}
 }
 
 // About returns what is known of the goroutines of the process that a record names,
@@ -204,7 +210,7 @@ func (c *Capture) Run(ctx context.Context) {
 
 // ask asks one program and keeps what it says.
 func (c *Capture) ask(ctx context.Context, key stack.Process) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, c.patience.program)
 	defer cancel()
 	c.mu.Lock()
 	last, suspect := netip.AddrPort{}, uint16(0)

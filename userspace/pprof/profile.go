@@ -14,6 +14,8 @@ const (
 	maxFunctions = 100_000
 	maxStrings   = 200_000
 	maxDepth     = 512
+	// maxLines and maxPlaces bound what all locations and all samples hold.
+	maxLines, maxPlaces = 200_000, 1_000_000
 )
 
 var (
@@ -33,6 +35,8 @@ type profile struct {
 	// kind is what the first number of a sample counts, an index into strings.
 	kind  uint64
 	kinds int
+	// lines and places count what was read so far.
+	lines, places int
 }
 
 // sample is a stack, innermost first, with how many goroutines have it.
@@ -161,6 +165,7 @@ func (p *profile) addSample(b []byte) error {
 				// What is deeper is not the part that tells anything.
 				if len(s.locations) < maxDepth {
 					s.locations = append(s.locations, v)
+					p.places++
 				}
 			})
 		case sampleValue:
@@ -174,6 +179,9 @@ func (p *profile) addSample(b []byte) error {
 	})
 	if err != nil {
 		return err
+	}
+	if p.places > maxPlaces {
+		return errTooLarge
 	}
 	// No host has that many goroutines.
 	if s.count < 0 || s.count > 1<<40 {
@@ -212,7 +220,7 @@ func (p *profile) addLocation(b []byte) error {
 			id = v
 		case locationLine:
 			var at line
-			if len(l.lines) >= maxDepth {
+			if p.lines++; len(l.lines) >= maxDepth || p.lines > maxLines {
 				return errTooLarge
 			}
 			err := fields(part, func(num protowire.Number, v uint64, _ []byte) error {

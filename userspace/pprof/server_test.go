@@ -68,6 +68,9 @@ func process(t *testing.T, pid uint32) finding.Process {
 	return finding.Process{Task: flow.Task{PID: pid, StartBoot: ticks}, Relation: finding.RelationHolder}
 }
 
+// patient is for loaded machines: no test is about being quick.
+var patient = patience{program: time.Minute, answer: time.Minute, connect: time.Minute}
+
 // asked is a Capture under test, with a clock of its own.
 type asked struct {
 	*Capture
@@ -84,6 +87,7 @@ func ask(t *testing.T, opts Options) *asked {
 	opts.Count = func(result string) { a.results <- result }
 	opts.Failed = func(err error) { t.Errorf("keeping a profile: %v", err) }
 	a.Capture = New(opts)
+	a.patience = patient
 	go a.Run(t.Context())
 	return a
 }
@@ -199,8 +203,11 @@ func TestServer(t *testing.T) {
 func TestServerOnAllAddresses(t *testing.T) {
 	bin := buildServer(t)
 	for _, addr := range []string{":0", "0.0.0.0:0", "[::1]:0"} {
-		p, _ := start(t, bin, addr)
+		p, at := start(t, bin, addr)
 		checkServer(t, p, Options{})
+		if port := netip.MustParseAddrPort(at).Port(); addr != "[::1]:0" {
+			checkServer(t, p, Options{Only: netip.AddrPortFrom(loopback4, port)})
+		}
 	}
 }
 

@@ -64,7 +64,10 @@ func everyFunction(t *testing.T, bin string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := gosym.NewLineTable(raw, table.text)
+	lines, err := gosym.NewTable(nil, gosym.NewLineTable(raw, table.text))
+	if err != nil {
+		t.Fatal(err)
+	}
 	functions, inlined := 0, 0
 	for _, s := range symbols {
 		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || s.Size == 0 || !table.holds(s.Value) {
@@ -82,7 +85,7 @@ func everyFunction(t *testing.T, bin string) {
 			if len(got) > 1 {
 				inlined++
 			}
-			if line := lines.PCToLine(addr); line != got[0].Line && got[0].Line != 0 {
+			if _, line, _ := lines.PCToLine(addr); line != got[0].Line && got[0].Line != 0 {
 				t.Errorf("%s at %#x is in line %d, want %d", s.Name, addr, got[0].Line, line)
 			}
 		}
