@@ -28,7 +28,7 @@ func TestGoroutines(t *testing.T) {
 		}
 		return false
 	}) {
-		for _, r := range a.all() {
+		for _, r := range p.of(a.all(), "close_wait_silent") {
 			t.Log(r.line)
 		}
 		t.Fatal("no finding tells of goroutines")
