@@ -100,6 +100,7 @@ func FuzzedFinding(text, comm string, n uint64, addr []byte) finding.Finding {
 	f.Sock.RTO, f.Sock.SRTT, f.Sock.LastSend = time.Duration(n), time.Duration(n<<1), time.Duration(n<<2)
 	f.Owner.Process.PID, f.Owner.Process.FD = uint32(n>>1), int(int32(n))
 	f.Owner.Holders = f.Owner.Holders[:n%uint64(len(f.Owner.Holders))]
-	f.Peer = &finding.Peer{State: flow.State(n >> 9 % uint64(flow.StateMax+2)), Orphan: n&32 != 0, Owner: f.Owner}
+	f.Workload = &finding.Workload{ContainerID: text, Container: comm, Namespace: comm + text, Pod: text + comm, PodUID: comm}
+	f.Peer = &finding.Peer{State: flow.State(n >> 9 % uint64(flow.StateMax+2)), Orphan: n&32 != 0, Owner: f.Owner, Workload: f.Workload}
 	return f
 }
