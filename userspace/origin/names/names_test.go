@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,8 +27,9 @@ var placeA = origin.Place{Cgroup: "/kubepods/pod" + uid + "/" + idA, ContainerID
 
 var cart = Container{ID: idA, Name: "cart", Namespace: "shop", Pod: "cart-0", PodUID: uid, Labels: map[string]string{"app": "cart"}}
 
-// fake is a source whose answers a test sets; only its goroutine asks it.
+// fake is a source whose answers a test sets.
 type fake struct {
+	mu    sync.Mutex
 	err   error
 	hang  bool
 	all   []Container
@@ -38,6 +40,8 @@ type fake struct {
 func (f *fake) Name() string { return "fake" }
 
 func (f *fake) All(ctx context.Context) ([]Container, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.hang {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -46,6 +50,8 @@ func (f *fake) All(ctx context.Context) ([]Container, error) {
 }
 
 func (f *fake) Find(ctx context.Context, at origin.Place) (Container, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked++
 	if f.hang {
 		<-ctx.Done()
@@ -91,7 +97,9 @@ func TestListedBefore(t *testing.T) {
 func TestLater(t *testing.T) {
 	running(t, func(t *testing.T, f *fake, n *Names, _ *bytes.Buffer) {
 		start(t, n)
+		f.mu.Lock()
 		f.found[idA] = cart
+		f.mu.Unlock()
 		before := n.Workload(placeA)
 		if before.ContainerID != idA || before.PodUID != uid || before.Pod != "" {
 			t.Errorf("at first %+v", before)
@@ -137,7 +145,9 @@ func TestDead(t *testing.T) {
 		if f.asked > 25 {
 			t.Errorf("asked %d times in ten minutes", f.asked)
 		}
+		f.mu.Lock()
 		f.err, f.found[idA] = nil, cart
+		f.mu.Unlock()
 		time.Sleep(2 * retryLast)
 		n.Workload(placeA)
 		synctest.Wait()

@@ -106,6 +106,7 @@ func FuzzedFinding(text, comm string, n uint64, addr []byte) finding.Finding {
 	f.Goroutines = LongGoroutines(text)
 	f.Stack.Of = finding.StackOf(n % uint64(finding.StackCount))
 	f.Stack.Frames = f.Stack.Frames[:n%uint64(len(f.Stack.Frames))]
-	f.Peer = &finding.Peer{State: flow.State(n >> 9 % uint64(flow.StateMax+2)), Orphan: n&32 != 0, Owner: f.Owner}
+	f.Workload = &finding.Workload{ContainerID: text, Container: comm, Namespace: comm + text, Pod: text + comm, PodUID: comm}
+	f.Peer = &finding.Peer{State: flow.State(n >> 9 % uint64(flow.StateMax+2)), Orphan: n&32 != 0, Owner: f.Owner, Workload: f.Workload}
 	return f
 }
