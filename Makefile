@@ -28,6 +28,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 # -buildvcs=false: the version is given here, and a work tree of another user is no reason to fail.
+BINARY := bin/tcplimbo
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
 	-ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)'
 
@@ -37,14 +38,14 @@ TEST := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0) $(GO) test $(if $(CC_FOUND
 
 # C that is ours, scripts, and the object's sources; headers/bpf is libbpf's.
 C_FILES := $(wildcard bpf/*.h bpf/*.c headers/*.h)
-SCRIPTS := .ci/run $(filter-out %.md,$(wildcard .ci/kernels/*)) $(wildcard headers/*.sh)
+SCRIPTS := $(filter-out .ci/kernels,$(wildcard .ci/*)) $(filter-out %.md,$(wildcard .ci/kernels/*)) $(wildcard headers/*.sh)
 GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 
 .DEFAULT_GOAL := help
 # Tests of one target would disturb those of another.
 .NOTPARALLEL:
 .PHONY: help run build test test-parts test-whole test-root test-kernels bench generate generate-check btf lint lint-go \
-	lint-c lint-scripts lint-words fmt fuzz install clean need-clang
+	lint-c lint-scripts lint-words vuln reproducible notices fmt fuzz install clean need-clang
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,7 +61,7 @@ run: build ## build and start the daemon, with sudo if need be; FLAGS="--close-w
 	fi
 
 build: ## build bin/tcplimbo, one static file
-	$(BUILD) -o bin/tcplimbo ./cmd/tcplimbo
+	$(BUILD) -o $(BINARY) ./cmd/tcplimbo
 
 test: test-parts test-whole ## run all tests; without root, those that need it skip and say so
 
@@ -133,6 +134,16 @@ lint-words:
 		{ echo 'make lint: begin an error with what was being done: "opening log file: %w"' >&2; exit 1; }
 	@! grep -rnE --include='*.go' --include='*.[ch]' '\b(TODO|FIXME|XXX)\b([^(]|$$)' bpf cmd tracer userspace headers/*.h || \
 		{ echo 'make lint: a TODO names its owner: TODO(name)' >&2; exit 1; }
+
+vuln: ## look for known vulnerabilities; needs vuln.go.dev
+	.ci/vulnerabilities
+
+reproducible: ## build twice, from other folders and caches, and compare
+	.ci/reproducible
+
+notices: ## write bin/THIRD-PARTY-NOTICES, which goes where the binary goes
+	@mkdir -p bin
+	.ci/notices >bin/THIRD-PARTY-NOTICES
 
 fmt: ## format Go and C
 	$(GOFUMPT) -w .
