@@ -149,7 +149,7 @@ fmt: ## format Go and C
 	$(GOFUMPT) -w .
 	$(CLANG_FORMAT) -i $(C_FILES)
 
-fuzz: ## run every fuzz target for FUZZTIME
+fuzz: ## run every fuzz target for FUZZTIME; .ci/corpus keeps what it found
 	@grep -rlE --include='*_test.go' '^func Fuzz' cmd tracer userspace | sort | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
 			echo "$${file%/*} $$target"; \
