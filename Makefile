@@ -44,7 +44,7 @@ GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 .DEFAULT_GOAL := help
 # Tests of one target would disturb those of another.
 .NOTPARALLEL:
-.PHONY: help run build test test-parts test-whole test-root test-kernels bench generate generate-check btf lint lint-go \
+.PHONY: help run build test test-parts test-whole test-root test-kernels verifier-budget bench generate generate-check btf lint lint-go \
 	lint-c lint-scripts lint-words vuln reproducible notices fmt fuzz install clean need-clang
 
 help: ## list the targets
@@ -85,6 +85,11 @@ test-kernels: ## run the kernel side's tests on Debian's kernels in QEMU; KERNEL
 		.ci/kernels/run "$$kernel" --timeout 600 --file bin/tracer.test --file tracer/testdata --module tcp_diag -- \
 			env REQUIRE_BPF=1 ./tracer.test -test.skip 'Relocation|FieldWidths|Fuzz' || exit; \
 	done
+
+verifier-budget: ## measure anew what the programs cost the verifier on each kernel, as root
+	.ci/kernels/fetch $(KERNELS)
+	CGO_ENABLED=0 $(GO) test -c -o bin/tracer.test ./tracer
+	.ci/kernels/budget $(KERNELS)
 
 bench: ## measure the budgets, as root; FLAGS="-quick"
 	$(GO) run ./cmd/limbobench $(FLAGS)
