@@ -38,7 +38,8 @@ TEST := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0) $(GO) test $(if $(CC_FOUND
 
 # C that is ours, scripts, and the object's sources; headers/bpf is libbpf's.
 C_FILES := $(wildcard bpf/*.h bpf/*.c headers/*.h)
-SCRIPTS := $(filter-out .ci/kernels,$(wildcard .ci/*)) $(filter-out %.md,$(wildcard .ci/kernels/*)) $(wildcard headers/*.sh)
+SCRIPTS := $(addprefix .ci/,run vulnerabilities reproducible notices corpus) $(filter-out %.md,$(wildcard .ci/kernels/*)) \
+	$(wildcard headers/*.sh)
 GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 
 .DEFAULT_GOAL := help
