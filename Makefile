@@ -8,6 +8,9 @@ DESTDIR ?=
 FLAGS ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 60s
+# How long chaos goes on, and what it draws from: 0 is each fault once, a new seed.
+CHAOSTIME ?= 0
+SEED ?= 0
 # The kernels of test-kernels, by Debian's suites or by version.
 KERNELS ?= bullseye bookworm trixie sid
 # With 1, a test that needs root or BPF and has it not fails instead of skipping, and so does lint
@@ -45,7 +48,7 @@ GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 .DEFAULT_GOAL := help
 # Tests of one target would disturb those of another.
 .NOTPARALLEL:
-.PHONY: help run build test test-parts test-whole test-root test-kernels verifier-budget bench generate generate-check btf lint lint-go \
+.PHONY: help run build test test-parts test-whole test-root test-kernels verifier-budget chaos bench generate generate-check btf lint lint-go \
 	lint-c lint-scripts lint-words vuln reproducible notices fmt fuzz install clean need-clang
 
 help: ## list the targets
@@ -91,6 +94,10 @@ verifier-budget: ## measure anew what the programs cost the verifier on each ker
 	.ci/kernels/fetch $(KERNELS)
 	CGO_ENABLED=0 $(GO) test -c -o bin/tracer.test ./tracer
 	.ci/kernels/budget $(KERNELS)
+
+chaos: build ## do faults to a running agent and compare with the workload's own log, as root; CHAOSTIME=10m SEED=7
+	CGO_ENABLED=0 $(GO) build -o bin/limbochaos ./cmd/limbochaos
+	bin/limbochaos --tcplimbo $(BINARY) --time $(CHAOSTIME) --seed $(SEED) $(FLAGS)
 
 bench: ## measure the budgets, as root; FLAGS="-quick"
 	$(GO) run ./cmd/limbobench $(FLAGS)

@@ -34,8 +34,10 @@ type agent struct {
 
 	pausedUntil atomic.Int64 // a boot time: nobody reads standard output before
 	mu          sync.Mutex   // guards records and broken
-	// broken are lines that break the contract.
+	// broken are lines that break the contract; cut is a last one without its end,
+	// which only a kill excuses.
 	broken []string
+	cut    string
 }
 
 // launch says how an agent is started.
@@ -140,11 +142,15 @@ func (a *agent) read() {
 func (a *agent) take(line []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if line[len(line)-1] != '\n' {
+		a.cut = fmt.Sprintf("a line without its end: %.200q", line)
+		return
+	}
 	r, err := parseRecord(line)
 	switch {
 	case err != nil:
 		a.broken = append(a.broken, err.Error())
-	case len(line) >= maxLine || line[len(line)-1] != '\n':
+	case len(line) >= maxLine:
 		a.broken = append(a.broken, fmt.Sprintf("a line of %d bytes: %.200q", len(line), line))
 	default:
 		a.records = append(a.records, r)
@@ -174,16 +180,30 @@ func (a *agent) stall(d time.Duration) {
 	a.dark = append(a.dark, span{from, bootNow()})
 }
 
+// abandon stops reading for good and returns what is wrong with how the agent takes
+// it, "" if nothing is. It notices when it next has something to say.
+func (a *agent) abandon() string {
+	a.killed = true
+	a.end = bootNow()
+	_ = a.stdout.Close()
+	select {
+	case <-a.exited:
+	case <-time.After(stopTime):
+		a.kill()
+		return fmt.Sprintf("the agent goes on %s after its reader went away", stopTime)
+	}
+	if code := a.cmd.ProcessState.ExitCode(); code != 1 || strings.Count(a.stderr.String(), "\n") != 1 {
+		return fmt.Sprintf("its reader went away, exit code %d: %s", code, a.stderr.String())
+	}
+	return ""
+}
+
 // kill ends the agent as the kernel's out-of-memory killer does.
 func (a *agent) kill() {
 	a.killed = true
 	a.end = bootNow()
 	_ = a.cmd.Process.Kill()
 	<-a.exited
-	// A line that was cut by the kill is no broken line.
-	if n := len(a.broken); n > 0 {
-		a.broken = a.broken[:n-1]
-	}
 }
 
 // stop ends the agent as an operator does, and says what is wrong with the end.

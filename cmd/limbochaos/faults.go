@@ -14,6 +14,8 @@ type trouble struct {
 	// prepare comes before the agent's start, during beside the load.
 	prepare func(*round) error
 	during  func(*round, context.Context) error
+	// after looks at what is left when the agent has ended.
+	after func(*round)
 	// lossy: the kernel side must drop what it would have told.
 	lossy bool
 	// own troubles are done only when they are named: they change the whole machine.
@@ -27,10 +29,11 @@ func troubles() []*trouble {
 		{name: "kill", what: "the agent is killed at any moment and started again", during: killAndRestart},
 		{name: "ring", what: "the ring buffer has one page", prepare: withArgs("--ring-bytes", "4096"), lossy: true},
 		{name: "maps", what: "the kernel's maps are too small", prepare: withArgs("--max-promoted", "16", "--young-slots", "64"), lossy: true},
-		{name: "disk", what: "the log file's disk is full", prepare: fullDisk, during: emptyDisk},
+		{name: "disk", what: "the log file's disk is full", prepare: fullDisk, during: emptyDisk, after: readDisk},
 		{name: "sink", what: "nobody reads standard output for seconds", during: slowReader},
+		{name: "reader", what: "who reads standard output goes away, and the agent is started again", during: readerLeaves},
 		{name: "namespaces", what: "namespaces come and go", during: manyNamespaces},
-		{name: "reuse", what: "few ports, used again at once", prepare: fewPorts},
+		{name: "reuse", what: "few ports, used again at once", prepare: fewPorts, after: noteUnmade},
 		{name: "pids", what: "processes end and others get their pids", during: reusedPids},
 		{name: "memory", what: "the agent has 48 MiB and no more", prepare: littleMemory},
 		{name: "everything", what: "stops, kills, a ring of one page and namespaces at once", prepare: withArgs("--ring-bytes", "4096"), during: everything, lossy: true},
@@ -83,6 +86,24 @@ func slowReader(r *round, ctx context.Context) error {
 	return nil
 }
 
+// readerLeaves closes the pipe at any moment: the agent ends by itself, with an
+// exit code and one line that say why.
+func readerLeaves(r *round, ctx context.Context) error {
+	for ctx.Err() == nil {
+		wait(ctx, r.between(0, 2500*time.Millisecond))
+		if why := r.agent.abandon(); why != "" {
+			r.problems = append(r.problems, why)
+		}
+		r.keep()
+		var err error
+		if r.agent, err = start(r.launch); err != nil {
+			return err
+		}
+	}
+	r.note("left %d times", len(r.sessions))
+	return nil
+}
+
 // manyNamespaces makes 50 a second, each with a socket that is stuck shorter than
 // the threshold; every tenth stays.
 func manyNamespaces(r *round, ctx context.Context) error {
@@ -128,16 +149,18 @@ func manyNamespaces(r *round, ctx context.Context) error {
 	return nil
 }
 
-// fewPorts leaves 300 ports in each namespace of the load.
+// fewPorts leaves 64 ports in each namespace of the load.
 func fewPorts(r *round) error {
 	r.load.most = 4
 	for _, ns := range r.load.spaces {
-		if err := ns.Sysctl("net/ipv4/ip_local_port_range", "20000 20299"); err != nil {
+		if err := ns.Sysctl("net/ipv4/ip_local_port_range", "20000 20063"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func noteUnmade(r *round) { r.note("%d times no port was free", r.load.unmade.Load()) }
 
 func everything(r *round, ctx context.Context) error {
 	many := make(chan error, 1)

@@ -15,8 +15,12 @@ import (
 	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
 )
 
-// diskSize is less than a round writes.
-const diskSize = "64k"
+// diskSize is the log file's disk, diskLeft what is free of it at first and each
+// time that somebody makes room.
+const (
+	diskSize = 16 << 20
+	diskLeft = 32 << 10
+)
 
 // fullDisk puts the log file on a file system that is soon full. Standard output,
 // which the oracle reads, must not suffer.
@@ -25,48 +29,57 @@ func fullDisk(r *round) error {
 	if err := os.Mkdir(disk, 0o700); err != nil {
 		return fmt.Errorf("making a small disk: %w", err)
 	}
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size="+diskSize); err != nil {
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", diskSize)); err != nil {
 		return fmt.Errorf("mounting a small disk: %w", err)
 	}
 	r.undo = append(r.undo, func() error { return unix.Unmount(disk, unix.MNT_DETACH) })
+	if err := os.WriteFile(filepath.Join(disk, "filler"), make([]byte, diskSize-diskLeft), 0o600); err != nil {
+		return fmt.Errorf("filling a small disk: %w", err)
+	}
 	r.launch.args = append(r.launch.args, "--log-file", filepath.Join(disk, "findings.json"))
 	return nil
 }
 
-// emptyDisk makes room when the disk is full, and sees that whole lines follow.
+// emptyDisk makes room whenever the disk is full.
 func emptyDisk(r *round, ctx context.Context) error {
-	file := filepath.Join(r.dir, "disk", "findings.json")
-	filled := 0
+	disk := filepath.Join(r.dir, "disk")
+	filled, filler := 0, int64(diskSize-diskLeft)
 	for ctx.Err() == nil {
-		wait(ctx, 200*time.Millisecond)
+		wait(ctx, 100*time.Millisecond)
 		var fs unix.Statfs_t
-		if err := unix.Statfs(filepath.Dir(file), &fs); err != nil {
+		if err := unix.Statfs(disk, &fs); err != nil {
 			return fmt.Errorf("looking at the small disk: %w", err)
 		}
 		if fs.Bavail > 0 {
 			continue
 		}
-		wait(ctx, r.between(0, time.Second))
 		filled++
-		text, err := os.ReadFile(file)
-		if err == nil {
-			err = wholeLines(text)
-		}
-		if err == nil {
-			err = os.Truncate(file, 0)
-		}
-		if err != nil {
-			return fmt.Errorf("looking at the log file: %w", err)
+		wait(ctx, r.between(0, time.Second))
+		filler -= diskLeft
+		if err := os.Truncate(filepath.Join(disk, "filler"), filler); err != nil {
+			return fmt.Errorf("making room on the small disk: %w", err)
 		}
 	}
 	r.note("the disk was full %d times", filled)
 	if filled == 0 {
 		r.problems = append(r.problems, "the disk was never full: this round proves nothing")
 	}
-	return nil
+	return os.Truncate(filepath.Join(disk, "filler"), 0)
 }
 
-// wholeLines: what a full disk leaves are lines, except the last one perhaps.
+// readDisk sees that what stands in the log file is lines: what did not fit was
+// left out, not cut.
+func readDisk(r *round) {
+	text, err := os.ReadFile(filepath.Join(r.dir, "disk", "findings.json"))
+	if err == nil {
+		err = wholeLines(text)
+	}
+	if err != nil {
+		r.problems = append(r.problems, fmt.Sprintf("the log file: %v", err))
+	}
+}
+
+// wholeLines: all that has an end is a line.
 func wholeLines(text []byte) error {
 	for i, line := range splitLines(text) {
 		if _, err := parseRecord(line); err != nil {
@@ -121,7 +134,7 @@ func littleMemory(r *round) error {
 func reusedPids(r *round, ctx context.Context) error {
 	reused := 0
 	for ctx.Err() == nil {
-		ns, s, err := r.space()
+		ns, _, err := r.space()
 		if err != nil {
 			return err
 		}
@@ -149,7 +162,6 @@ func reusedPids(r *round, ctx context.Context) error {
 		if ok {
 			reused++
 		}
-		_ = s
 		wait(ctx, r.between(0, time.Second))
 	}
 	r.note("%d pids had again", reused)

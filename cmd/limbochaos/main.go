@@ -155,7 +155,7 @@ func (s *suite) round(ctx context.Context, t *trouble) error {
 	fmt.Fprintf(s.out, "%-12s %4d stuck, %4d due, %4d told; missed %d, doubled %d, false %d, wrong %d  %s  (%s)\n", t.name,
 		res.Lives, res.Due, res.Told, res.count(missed), res.count(doubled), res.count(untrue), res.count(wrong), word, strings.Join(notes, ", "))
 	for _, p := range res.problems {
-		fmt.Fprintf(s.out, "    %s\n", strings.TrimSpace(p))
+		fmt.Fprintf(s.out, "    %s\n", lastLine(p))
 	}
 	const shown = 5
 	for i, complaint := range res.complaints {
@@ -173,6 +173,12 @@ func (s *suite) round(ctx context.Context, t *trouble) error {
 		return os.RemoveAll(dir)
 	}
 	return nil
+}
+
+// lastLine returns the end of what may be the agent's whole standard error.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 func (s *suite) end(took time.Duration) error {

@@ -19,7 +19,7 @@ const (
 	slack = 3 * time.Second
 	// loading is how long sockets are made and faults are done, calm how long what
 	// is left then is held, afterwards how long the agent lives when that has ended.
-	loading    = 8 * time.Second
+	loading    = 6 * time.Second
 	calm       = threshold + slack + 500*time.Millisecond
 	afterwards = slack + 500*time.Millisecond
 	actors     = 6
@@ -161,19 +161,19 @@ func (r *round) play(ctx context.Context) (err error) {
 	release()
 	r.load.wg.Wait()
 	wait(ctx, afterwards)
-	if err := r.endSession(); err != nil {
-		return err
+	r.endSession()
+	if r.fault.after != nil {
+		r.fault.after(r)
 	}
 	return errors.Join(append(r.load.errs, ctx.Err())...)
 }
 
 // endSession stops the agent and keeps what it said.
-func (r *round) endSession() error {
+func (r *round) endSession() {
 	if err := r.agent.stop(); err != nil {
 		r.problems = append(r.problems, err.Error())
 	}
 	r.keep()
-	return nil
 }
 
 // keep notes a session that has ended, and writes down what it said.
@@ -181,6 +181,9 @@ func (r *round) keep() {
 	a := r.agent
 	r.sessions = append(r.sessions, &a.session)
 	r.problems = append(r.problems, a.broken...)
+	if a.cut != "" && !a.killed {
+		r.problems = append(r.problems, a.cut)
+	}
 	name := filepath.Join(r.dir, fmt.Sprintf("agent-%d.json", len(r.sessions)))
 	f, err := os.Create(name)
 	if err != nil {
