@@ -33,7 +33,12 @@ type agent struct {
 	err    error // the exit
 
 	pausedUntil atomic.Int64 // a boot time: nobody reads standard output before
-	mu          sync.Mutex   // guards records and broken
+	mu          sync.Mutex   // guards what follows
+	samples     []usage
+	foreign     int // lines about other people's sockets
+	// wanted tells which lines are kept, by their namespace: on a shared machine most
+	// speak of other people's sockets, and a slow reader is a fault of its own.
+	wanted func(netns uint64) bool
 	// broken are lines that break the contract; cut is a last one without its end,
 	// which only a kill excuses.
 	broken []string
@@ -51,13 +56,13 @@ type launch struct {
 }
 
 // start starts an agent and waits until it is ready.
-func start(l launch) (*agent, error) {
+func start(l launch, wanted func(netns uint64) bool) (*agent, error) {
 	ready := filepath.Join(l.dir, "ready")
 	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing the ready file: %w", err)
 	}
 	args := append([]string{"run", "--metrics-addr", "", "--ready-file", ready}, l.args...)
-	a := &agent{cmd: exec.Command(l.binary, args...), exited: make(chan struct{})}
+	a := &agent{cmd: exec.Command(l.binary, args...), exited: make(chan struct{}), wanted: wanted}
 	if l.group != "" {
 		// It enters before its first own page is charged.
 		a.cmd = exec.Command("/bin/sh", append([]string{"-c", `echo $$ >"$0" && exec "$@"`, l.group, l.binary}, args...)...)
@@ -84,6 +89,7 @@ func start(l launch) (*agent, error) {
 		a.err = a.cmd.Wait()
 		close(a.exited)
 	}()
+	go a.sample()
 	return a, a.waitReady(ready)
 }
 
@@ -124,7 +130,7 @@ func (a *agent) waitReady(file string) error {
 
 // read takes lines until the pipe ends.
 func (a *agent) read() {
-	br := bufio.NewReaderSize(a.stdout, 4096)
+	br := bufio.NewReaderSize(a.stdout, maxLine)
 	for {
 		for wait := boot(a.pausedUntil.Load()) - bootNow(); wait > 0; wait = boot(a.pausedUntil.Load()) - bootNow() {
 			time.Sleep(wait)
@@ -144,6 +150,10 @@ func (a *agent) take(line []byte) {
 	defer a.mu.Unlock()
 	if line[len(line)-1] != '\n' {
 		a.cut = fmt.Sprintf("a line without its end: %.200q", line)
+		return
+	}
+	if netns, known := namespaceOf(line); known && !a.wanted(netns) {
+		a.foreign++
 		return
 	}
 	r, err := parseRecord(line)

@@ -35,7 +35,7 @@ func troubles() []*trouble {
 		{name: "namespaces", what: "namespaces come and go", during: manyNamespaces},
 		{name: "reuse", what: "few ports, used again at once", prepare: fewPorts, after: noteUnmade},
 		{name: "pids", what: "processes end and others get their pids", during: reusedPids},
-		{name: "memory", what: "the agent has 48 MiB and no more", prepare: littleMemory},
+		{name: "memory", what: "the agent has 64 MiB and no more", prepare: littleMemory},
 		{name: "everything", what: "stops, kills, a ring of one page and namespaces at once", prepare: withArgs("--ring-bytes", "4096"), during: everything, lossy: true},
 		{name: "clock", what: "the wall clock is set forth and back by an hour (changes the machine's)", during: stepClock, own: true},
 	}
@@ -73,7 +73,7 @@ func killAndRestart(r *round, ctx context.Context) error {
 func (r *round) restart() (err error) {
 	r.agent.kill()
 	r.keep()
-	r.agent, err = start(r.launch)
+	r.agent, err = start(r.launch, r.j.knows)
 	return err
 }
 
@@ -96,7 +96,7 @@ func readerLeaves(r *round, ctx context.Context) error {
 		}
 		r.keep()
 		var err error
-		if r.agent, err = start(r.launch); err != nil {
+		if r.agent, err = start(r.launch, r.j.knows); err != nil {
 			return err
 		}
 	}

@@ -101,12 +101,12 @@ func splitLines(text []byte) (lines [][]byte) {
 }
 
 // memoryLimit is what the agent may take in all: some above what it needs.
-const memoryLimit = 48 << 20
+const memoryLimit = 64 << 20
 
 // littleMemory starts the agent in a cgroup with a limit. Where none can be made,
 // Go's own limit stands in.
 func littleMemory(r *round) error {
-	r.launch.env = append(r.launch.env, "GOMEMLIMIT=32MiB")
+	r.launch.env = append(r.launch.env, "GOMEMLIMIT=40MiB")
 	name := "limbochaos-" + strconv.Itoa(os.Getpid())
 	for _, c := range []struct{ root, limit string }{
 		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},

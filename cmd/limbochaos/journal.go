@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -112,6 +113,13 @@ func (j *journal) close(s *space) {
 	s.to = bootNow()
 }
 
+// knows tells whether a namespace is or was the workload's.
+func (j *journal) knows(netns uint64) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.spaces[netns] != nil
+}
+
 // write never fails the run: the log is for people, the oracle reads the memory.
 func (j *journal) write(what string, l *life) {
 	_ = j.out.Encode(struct {
@@ -147,6 +155,18 @@ type record struct {
 }
 
 const findingEvent, lossEvent = "tcplimbo.finding", "tcplimbo.loss"
+
+// namespaceOf finds a line's namespace without decoding the rest.
+func namespaceOf(line []byte) (netns uint64, known bool) {
+	_, rest, known := bytes.Cut(line, []byte(`"tcplimbo.socket.netns":`))
+	for _, c := range rest {
+		if c < '0' || c > '9' {
+			break
+		}
+		netns = netns*10 + uint64(c-'0')
+	}
+	return netns, known
+}
 
 func parseRecord(line []byte) (*record, error) {
 	r := &record{at: bootNow(), wall: time.Now(), line: string(line)}

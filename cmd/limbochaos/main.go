@@ -36,11 +36,13 @@ missed, doubled, false or wrong; 1 something was, or a round could not be made.
 EXAMPLES
    limbochaos --tcplimbo bin/tcplimbo
    limbochaos --tcplimbo bin/tcplimbo --time 10m --seed 7
-   limbochaos --tcplimbo bin/tcplimbo --fault kill --fault ring`,
+   limbochaos --tcplimbo bin/tcplimbo --fault kill --fault ring
+   limbochaos --tcplimbo bin/tcplimbo --fault none --loading 1h    # does it grow?`,
 		HideHelpCommand: true,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "tcplimbo", Value: "bin/tcplimbo", Usage: "the `BINARY` under test"},
 			&cli.DurationFlag{Name: "time", Usage: "go on with rounds for so long; 0 is each fault once"},
+			&cli.DurationFlag{Name: "loading", Value: loading, Usage: "how long each round makes sockets; an hour of --fault none is a soak"},
 			&cli.Uint64Flag{Name: "seed", Usage: "what the load and the faults are drawn from; 0 takes one and prints it"},
 			&cli.StringSliceFlag{Name: "fault", Usage: "only this `FAULT`, repeatable: " + names()},
 			&cli.StringFlag{Name: "keep", Usage: "keep the logs of all rounds in this `DIR`; those of failed rounds are kept anyway"},
@@ -89,6 +91,7 @@ type suite struct {
 	out    io.Writer
 	binary string
 	seed   uint64
+	load   time.Duration
 	keep   string
 	tmp    string
 	total  verdict
@@ -108,7 +111,7 @@ func chaos(c *cli.Context) error {
 	if _, err := workload.RaiseFileLimit(1 << 16); err != nil {
 		return err
 	}
-	s := &suite{out: c.App.Writer, binary: binary, seed: c.Uint64("seed"), keep: c.String("keep")}
+	s := &suite{out: c.App.Writer, binary: binary, seed: c.Uint64("seed"), load: c.Duration("loading"), keep: c.String("keep")}
 	for s.seed == 0 {
 		s.seed = rand.Uint64N(1 << 32)
 	}
@@ -141,7 +144,7 @@ func (s *suite) round(ctx context.Context, t *trouble) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making a folder for the round: %w", err)
 	}
-	r := &round{fault: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 1<<32)), dir: dir, binary: s.binary}
+	r := &round{fault: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 1<<32)), dir: dir, binary: s.binary, loading: s.load}
 	res, err := r.run(ctx)
 	if err != nil {
 		return fmt.Errorf("round %d, %s: %w", s.rounds, t.name, err)

@@ -222,10 +222,12 @@ func (v *verdict) checkResolved(l *life, r *record, rule rules) {
 	}
 }
 
-// ours tells whether a record speaks of one of the workload's namespaces.
+// ours tells whether a record speaks of one of the workload's namespaces. Numbers of
+// namespaces are used again: a socket that is older than ours was in another one.
 func ours(j *journal, r *record) bool {
 	s := j.spaces[r.NetNS]
-	return s != nil && r.at > s.from && (s.to == 0 || r.at < s.to)
+	began := writtenAt(r) - boot(r.Duration*float64(time.Second))
+	return s != nil && began > s.from-early && (s.to == 0 || r.at < s.to)
 }
 
 // excused: under churn a minisocket stays in FIN_WAIT2 now and then although both

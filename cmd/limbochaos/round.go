@@ -17,8 +17,9 @@ const (
 	threshold = 2 * time.Second
 	// slack is what a word may come late beside the machine's own stalls.
 	slack = 3 * time.Second
-	// loading is how long sockets are made and faults are done, calm how long what
-	// is left then is held, afterwards how long the agent lives when that has ended.
+	// loading is how long sockets are made and faults are done unless --loading says
+	// otherwise, calm how long what is left then is held, afterwards how long the
+	// agent lives when that has ended.
 	loading    = 6 * time.Second
 	calm       = threshold + slack + 500*time.Millisecond
 	afterwards = slack + 500*time.Millisecond
@@ -32,6 +33,8 @@ type round struct {
 	rnd    *rand.Rand
 	dir    string
 	binary string
+	// loading is how long sockets are made.
+	loading time.Duration
 
 	j        *journal
 	load     *load
@@ -39,6 +42,7 @@ type round struct {
 	launch   launch
 	agent    *agent
 	sessions []*session
+	foreign  int // lines about sockets that are not the load's
 	notes    []string
 	problems []string
 	undo     []func() error
@@ -85,6 +89,8 @@ func (r *round) run(ctx context.Context) (res *result, err error) {
 		return nil, err
 	}
 	stall := stop()
+	// Many of them say that the machine is not ours alone, and times mean little.
+	r.note("%d lines about others", r.foreign)
 	return &result{
 		verdict: judge(r.j, r.sessions, r.rules(stall)), notes: r.notes, problems: r.problems, stall: stall,
 	}, nil
@@ -126,11 +132,11 @@ func (r *round) space() (*workload.Namespace, *space, error) {
 
 // play is the round: load and fault together, calm, the end of everything.
 func (r *round) play(ctx context.Context) (err error) {
-	loadCtx, cancel := context.WithTimeout(ctx, loading)
-	defer cancel()
-	if r.agent, err = start(r.launch); err != nil {
+	if r.agent, err = start(r.launch, r.j.knows); err != nil {
 		return err
 	}
+	loadCtx, cancel := context.WithTimeout(ctx, r.loading)
+	defer cancel()
 	released := false
 	release := func() {
 		if !released {
@@ -181,6 +187,10 @@ func (r *round) keep() {
 	a := r.agent
 	r.sessions = append(r.sessions, &a.session)
 	r.problems = append(r.problems, a.broken...)
+	if growth := a.growth(); growth != "" {
+		r.note("%s", growth)
+	}
+	r.foreign += a.foreign
 	if a.cut != "" && !a.killed {
 		r.problems = append(r.problems, a.cut)
 	}
@@ -194,6 +204,7 @@ func (r *round) keep() {
 	for _, rec := range a.records {
 		_, _ = f.WriteString(rec.line)
 	}
+	_, _ = f.WriteString(a.stderr.String())
 }
 
 func (r *round) note(format string, args ...any) {
