@@ -27,16 +27,16 @@ func troubles() []*trouble {
 		{name: "none", what: "nothing is wrong: the load alone"},
 		{name: "stop", what: "the agent is stopped and continued", during: stopAndContinue},
 		{name: "kill", what: "the agent is killed at any moment and started again", during: killAndRestart},
-		{name: "ring", what: "the ring buffer has one page", prepare: withArgs("--ring-bytes", "4096"), lossy: true},
+		{name: "ring", what: "the ring buffer has one page, and nobody empties it for seconds", prepare: tinyRing, during: stopAndContinue, lossy: true},
 		{name: "maps", what: "the kernel's maps are too small", prepare: withArgs("--max-promoted", "16", "--young-slots", "64"), lossy: true},
 		{name: "disk", what: "the log file's disk is full", prepare: fullDisk, during: emptyDisk, after: readDisk},
 		{name: "sink", what: "nobody reads standard output for seconds", during: slowReader},
 		{name: "reader", what: "who reads standard output goes away, and the agent is started again", during: readerLeaves},
 		{name: "namespaces", what: "namespaces come and go", during: manyNamespaces},
-		{name: "reuse", what: "few ports, used again at once", prepare: fewPorts, after: noteUnmade},
+		{name: "reuse", what: "few ports, used again at once", prepare: fewPorts, after: countReuse},
 		{name: "pids", what: "processes end and others get their pids", during: reusedPids},
 		{name: "memory", what: "the agent has 64 MiB and no more", prepare: littleMemory},
-		{name: "everything", what: "stops, kills, a ring of one page and namespaces at once", prepare: withArgs("--ring-bytes", "4096"), during: everything, lossy: true},
+		{name: "everything", what: "stops, kills, a ring of one page and namespaces at once", prepare: tinyRing, during: everything, lossy: true},
 		{name: "clock", what: "the wall clock is set forth and back by an hour (changes the machine's)", during: stepClock, own: true},
 	}
 }
@@ -46,6 +46,13 @@ func withArgs(args ...string) func(*round) error {
 		r.launch.args = append(r.launch.args, args...)
 		return nil
 	}
+}
+
+// tinyRing leaves room for some thirty events, and makes more sockets at once than
+// that.
+func tinyRing(r *round) error {
+	r.load.most = 32
+	return withArgs("--ring-bytes", "4096")(r)
 }
 
 func stopAndContinue(r *round, ctx context.Context) error {
@@ -149,18 +156,36 @@ func manyNamespaces(r *round, ctx context.Context) error {
 	return nil
 }
 
-// fewPorts leaves 64 ports in each namespace of the load.
+// fewPorts leaves 24 ports in each namespace of the load.
 func fewPorts(r *round) error {
 	r.load.most = 4
 	for _, ns := range r.load.spaces {
-		if err := ns.Sysctl("net/ipv4/ip_local_port_range", "20000 20063"); err != nil {
+		if err := ns.Sysctl("net/ipv4/ip_local_port_range", "20000 20023"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func noteUnmade(r *round) { r.note("%d times no port was free", r.load.unmade.Load()) }
+// countReuse says how often a socket had the addresses and ports of one before it.
+func countReuse(r *round) {
+	seen, again := map[workload.Tuple]bool{}, 0
+	ports, portsAgain := map[uint16]bool{}, 0
+	for _, l := range r.j.lives {
+		tuple, port := l.Truth.Tuple(), l.Truth.Local.Port()
+		if seen[tuple] {
+			again++
+		}
+		if ports[port] {
+			portsAgain++
+		}
+		seen[tuple], ports[port] = true, true
+	}
+	r.note("%d ports and %d pairs of ports had again, %d times none was free", portsAgain, again, r.load.unmade.Load())
+	if portsAgain == 0 {
+		r.problems = append(r.problems, "no port was had again: this round proves nothing")
+	}
+}
 
 func everything(r *round, ctx context.Context) error {
 	many := make(chan error, 1)
