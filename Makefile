@@ -87,7 +87,7 @@ test-kernels: build ## run tests, scenarios and faults on Debian's kernels in QE
 	.ci/kernels/fetch $(KERNELS)
 	CGO_ENABLED=0 $(GO) test -c -o bin/tracer.test ./tracer
 	CGO_ENABLED=0 $(GO) test -c -o bin/e2e.test ./cmd/tcplimbo/e2e
-	CGO_ENABLED=0 $(GO) build -o bin/limbochaos ./cmd/limbochaos
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/limbochaos ./cmd/limbochaos
 	.ci/kernels/matrix $(FLAGS) $(KERNELS)
 
 verifier-budget: ## measure anew what the programs cost the verifier on each kernel, as root
@@ -96,7 +96,7 @@ verifier-budget: ## measure anew what the programs cost the verifier on each ker
 	.ci/kernels/budget $(KERNELS)
 
 chaos: build ## do faults to a running agent and compare with the workload's own log, as root; CHAOSTIME=10m SEED=7
-	CGO_ENABLED=0 $(GO) build -o bin/limbochaos ./cmd/limbochaos
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/limbochaos ./cmd/limbochaos
 	bin/limbochaos --tcplimbo $(BINARY) --time $(CHAOSTIME) --seed $(SEED) $(FLAGS)
 
 bench: ## measure the budgets, as root; FLAGS="-quick"
