@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
@@ -43,6 +44,7 @@ type round struct {
 	agent    *agent
 	sessions []*session
 	foreign  int // lines about sockets that are not the load's
+	noteMu   sync.Mutex
 	notes    []string
 	problems []string
 	undo     []func() error
@@ -210,6 +212,8 @@ func (r *round) keep() {
 }
 
 func (r *round) note(format string, args ...any) {
+	r.noteMu.Lock()
+	defer r.noteMu.Unlock()
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
 
