@@ -176,7 +176,11 @@ func (v *verdict) checkOpen(l *life, r *record, rule rules) {
 	if r.Duration < r.Limit-early.Seconds() {
 		v.add(untrue, "its own duration is below its own threshold: %s", r.line)
 	}
-	if written := writtenAt(r); l.UntilLatest != 0 && written > l.UntilLatest+early {
+	written, exact := writtenAt(r)
+	if !exact {
+		written -= rule.slack
+	}
+	if l.UntilLatest != 0 && written > l.UntilLatest+early {
 		v.add(untrue, "it had ended %s before: %s", written-l.UntilLatest, r.line)
 	}
 	if r.Kind != l.Truth.Kind {
@@ -198,18 +202,19 @@ func (v *verdict) checkOpen(l *life, r *record, rule rules) {
 }
 
 // writtenAt is when the agent wrote the line, by the two clocks as they stand when
-// it is read; where the wall clock was stepped in between, that moment.
-func writtenAt(r *record) boot {
+// it is read. Where the wall clock was stepped in between, all that is known is that
+// it was before it was read.
+func writtenAt(r *record) (at boot, exact bool) {
 	t, err := time.Parse(time.RFC3339Nano, r.Time)
 	if err != nil {
-		return r.at
+		return r.at, false
 	}
 	const stepped = 30 * time.Minute
 	late := r.wall.Sub(t)
 	if late < 0 || late > stepped {
-		return r.at
+		return r.at, false
 	}
-	return r.at - late
+	return r.at - late, true
 }
 
 func (v *verdict) checkResolved(l *life, r *record, rule rules) {
@@ -226,7 +231,8 @@ func (v *verdict) checkResolved(l *life, r *record, rule rules) {
 // namespaces are used again: a socket that is older than ours was in another one.
 func ours(j *journal, r *record) bool {
 	s := j.spaces[r.NetNS]
-	began := writtenAt(r) - boot(r.Duration*float64(time.Second))
+	written, _ := writtenAt(r)
+	began := written - boot(r.Duration*float64(time.Second))
 	return s != nil && began > s.from-early && (s.to == 0 || r.at < s.to)
 }
 
