@@ -37,10 +37,12 @@ TEST := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0) $(GO) test $(if $(CC_FOUND
 
 # C that is ours, scripts, and the object's sources; headers/bpf is libbpf's.
 C_FILES := $(wildcard bpf/*.h bpf/*.c headers/*.h)
-SCRIPTS := .ci/run $(filter-out %.md,$(wildcard .ci/kernels/*)) $(wildcard headers/*.sh)
+SCRIPTS := .ci/run $(filter-out %.md,$(wildcard .ci/kernels/*)) $(wildcard headers/*.sh) \
+	deploy/twice deploy/kubernetes/render deploy/test/parts $(wildcard deploy/deb/*)
 GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 
 .DEFAULT_GOAL := help
+include deploy/deploy.mk
 # Tests of one target would disturb those of another.
 .NOTPARALLEL:
 .PHONY: help run build test test-parts test-whole test-root test-kernels bench generate generate-check btf lint lint-go \
