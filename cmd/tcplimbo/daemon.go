@@ -32,9 +32,10 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
+	watched := cfg.Rules.Least()
 	kernel, err := attach(tracer.Options{
-		Watch:       agent.States(cfg.Threshold),
-		Established: cfg.Threshold[finding.EstablishedStalled] > 0,
+		Watch:       agent.States(watched),
+		Established: watched[finding.EstablishedStalled] > 0,
 		RingBytes:   uint32(in.Config.RingBytes),
 		MaxPromoted: uint32(in.Config.MaxPromoted),
 		YoungSlots:  uint32(in.Config.YoungSlots),
@@ -60,20 +61,22 @@ func attach(opts tracer.Options) (*tracer.Tracer, error) {
 }
 
 func agentConfig(in *agentInput) agent.Config {
-	cfg := agent.Config{
-		Tick:      in.Config.EffectiveTick(),
-		IdleAudit: in.Config.IdleAudit,
-		BootID:    bootID(),
-		ProcRoot:  procRoot,
-		BootTime:  tracer.BootTime,
-		CPUTime:   cpuTime,
-		Now:       time.Now,
-		Ready:     in.Ready,
+	return agent.Config{
+		Settings: agentSettings(in.Config),
+		Reload:   in.Reload,
+		BootID:   bootID(),
+		ProcRoot: procRoot,
+		BootTime: tracer.BootTime,
+		CPUTime:  cpuTime,
+		Now:      time.Now,
+		Ready:    in.Ready,
+		Beat:     in.State.Beat,
 	}
-	for k := range finding.KindCount {
-		cfg.Threshold[k] = in.Config.Threshold(k)
-	}
-	return cfg
+}
+
+// agentSettings are those of the configuration that can change at run time.
+func agentSettings(c *config.Run) agent.Settings {
+	return agent.Settings{Rules: c.Rules, Tick: c.EffectiveTick(), IdleAudit: c.IdleAudit}
 }
 
 // cpuTime is what this process has used of all CPUs.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/tcplimbo/tcplimbo/userspace/check"
+	"github.com/tcplimbo/tcplimbo/userspace/privilege"
 )
 
 // beProgram makes the test binary be tcplimbo: the tests that need a process of
@@ -62,6 +63,8 @@ func newTestWorld(t *testing.T) *testWorld {
 		lookupEnv: func(name string) (string, bool) { v, ok := w.env[name]; return v, ok },
 		host:      hostWith(t, "000001ffffffffff"),
 		kernel:    fakeKernel{},
+
+		dropPrivileges: func(privilege.Needs) (privilege.Dropped, error) { return privilege.Dropped{}, nil },
 		runAgent:  func(context.Context, *agentInput) error { return nil },
 
 		listSockets:  func(context.Context, *listInput) error { return nil },

@@ -13,7 +13,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
+	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
+	"github.com/tcplimbo/tcplimbo/userspace/notify"
 	"github.com/tcplimbo/tcplimbo/userspace/serve"
 )
 
@@ -29,6 +31,8 @@ type agentInput struct {
 	// Ready must be called once programs are attached and the first snapshot
 	// is done.
 	Ready func() error
+	// Reload gives other settings, while the agent runs.
+	Reload <-chan *agent.Settings
 	// Reopen gets SIGUSR1: the log file was moved away.
 	Reopen <-chan os.Signal
 }
@@ -86,7 +90,20 @@ func (w *world) run(c *cli.Context) error {
 		State:    new(serve.State),
 		Reopen:   reopen,
 	}
-	defer onHangup(in.Log, cfg.ConfigFile)()
+	in.State.SetPace(cfg.EffectiveTick())
+	service := &notify.Service{
+		OnError: func(err error) { in.Log.Warn().Err(err).Msg("the service manager is not told") },
+		Health:  in.State.Health,
+	}
+	settings := make(chan *agent.Settings)
+	in.Reload = settings
+	reload := &reloader{
+		load:    func() (*config.Run, error) { return config.Load(givenFlags(c), w.lookupEnv) },
+		running: cfg, file: cfg.ConfigFile, log: in.Log, metrics: in.Metrics, state: in.State,
+		service: service, to: settings,
+	}
+	defer reload.start(ctx)()
+	removeStale(cfg.ReadyFile)
 	server, err := startServer(ctx, in)
 	if err != nil {
 		return err
@@ -94,8 +111,15 @@ func (w *world) run(c *cli.Context) error {
 	in.Ready = func() error {
 		// Not a word before: if the start fails, the error stands alone.
 		server.announce()
-		return ready(in.State, cfg.ReadyFile)
+		if err := ready(in.State, cfg.ReadyFile); err != nil {
+			return err
+		}
+		w.confine(cfg, in.Log)
+		service.Ready("watching")
+		go service.Watch(ctx)
+		return nil
 	}
+	context.AfterFunc(ctx, service.Stopping)
 	err = ended(ctx, w.runAgent(ctx, in))
 	stop()
 	server.wait()

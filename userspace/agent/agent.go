@@ -68,11 +68,9 @@ type Meter interface {
 
 // Config is what an Agent needs.
 type Config struct {
-	Threshold [finding.KindCount]time.Duration
-	Tick      time.Duration
-	// IdleAudit is after how long without keepalive an idle connection is
-	// listed; 0: never.
-	IdleAudit time.Duration
+	Settings
+	// Reload gives other settings; nil if they never change.
+	Reload <-chan *Settings
 	// BootID makes finding ids unique across hosts and boots.
 	BootID string
 	// ProcRoot is where the proc file system is mounted.
@@ -85,6 +83,8 @@ type Config struct {
 	CPUTime func() time.Duration
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
+	// Beat is called each time that the loop comes round, at least once a tick.
+	Beat func()
 }
 
 // Agent is the daemon's loop.
@@ -138,18 +138,19 @@ type Agent struct {
 
 // New returns an Agent on an attached kernel side.
 func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger) *Agent {
+	least := cfg.Rules.Least()
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
 		owners: owner.New(kernel, cfg.ProcRoot),
 		peers:  peers{source: kernel},
-		states: States(cfg.Threshold),
+		states: States(least),
 		open:   make(map[string]opened),
-		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
-		patrol: newPatrol(&cfg),
+		survey: survey{every: hiddenPace(least[finding.CloseWaitSilent])},
+		patrol: newPatrol(least[finding.EstablishedStalled], cfg.IdleAudit),
 		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 	}
 	a.detector = detect.New(detect.Config{
-		Threshold: cfg.Threshold,
+		Threshold: least,
 		Tick:      cfg.Tick,
 		NewID:     newID(cfg.BootID),
 	})
@@ -197,8 +198,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return a.last()
+		case s := <-a.cfg.Reload:
+			a.apply(s)
 		case <-timer.C:
 		}
+		a.cfg.Beat()
 		if err := a.step(a.cfg.BootTime()); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/rules"
 )
 
 const (
@@ -60,7 +61,8 @@ func newBed(t *testing.T) *bed {
 	b.k = newFakeKernel(boot)
 	b.k.watch = States(thresholds)
 	b.cfg = Config{
-		Threshold: thresholds, Tick: tick, BootID: "boot", ProcRoot: t.TempDir(),
+		Settings: Settings{Rules: rules.Set{Base: thresholds}, Tick: tick}, Beat: func() {},
+		BootID: "boot", ProcRoot: t.TempDir(),
 		BootTime: boot, Now: b.wall, CPUTime: boot,
 		Ready: func() error {
 			b.mu.Lock()

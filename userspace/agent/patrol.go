@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
-	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
 const (
@@ -39,13 +38,12 @@ type patrol struct {
 	begun, spent time.Duration
 }
 
-func newPatrol(cfg *Config) patrol {
-	established := cfg.Threshold[finding.EstablishedStalled]
+func newPatrol(established, idleAudit time.Duration) patrol {
 	p := patrol{every: patrolMost}
 	if established > 0 {
 		p.every = min(max(established/patrolParts, patrolLeast), patrolMost)
 	}
-	if established > 0 || cfg.IdleAudit > 0 {
+	if established > 0 || idleAudit > 0 {
 		p.want = flow.WalkStates{
 			States: flow.StateEstablished.Bit(), Waiting: true, Quiet: min(established/patrolParts, quietMost),
 		}

@@ -43,7 +43,7 @@ type opened struct {
 
 // speak finds the owners of what was decided and writes the records.
 func (a *Agent) speak() error {
-	verdicts := a.detector.Verdicts()
+	verdicts := a.foregone(a.detector.Verdicts())
 	if len(verdicts) == 0 {
 		return nil
 	}
@@ -142,6 +142,7 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
+	a.decide()
 	if err := a.findListeners(); err != nil {
 		return err
 	}

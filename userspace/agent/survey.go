@@ -130,7 +130,26 @@ func (a *Agent) walk(now time.Duration) error {
 		return fmt.Errorf("walking connections: %w", err)
 	}
 	a.survey.youngDue = now + settle
+	if !a.survey.walked {
+		a.makeCookies()
+	}
 	return a.track(a.found)
+}
+
+// cookiesMost bounds what the start takes longer: for each, a namespace is entered.
+const cookiesMost = 256
+
+// makeCookies has the kernel make a cookie for sockets that are older than the agent and
+// that nobody asked for one. Later the agent may not enter their namespaces any more.
+// What cannot be had is left out of the records.
+func (a *Agent) makeCookies() {
+	made := 0
+	for _, s := range a.found {
+		if s.Cookie == 0 && made < cookiesMost {
+			_, _ = a.kernel.Cookie(s.ID)
+			made++
+		}
+	}
 }
 
 // settle looks again at the sockets that were passing through, and takes those

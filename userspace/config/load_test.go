@@ -253,13 +253,13 @@ func TestThreshold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := run.Threshold(finding.CloseWaitSilent); got != 5*time.Second {
+	if got := run.Rules.Base[finding.CloseWaitSilent]; got != 5*time.Second {
 		t.Errorf("close-wait threshold %v", got)
 	}
-	if got := run.Threshold(finding.EstablishedStalled); got != 15*time.Second {
+	if got := run.Rules.Base[finding.EstablishedStalled]; got != 15*time.Second {
 		t.Errorf("established threshold %v", got)
 	}
-	if got := run.Threshold(finding.KindNone); got != 0 {
+	if got := run.Rules.Base[finding.KindNone]; got != 0 {
 		t.Errorf("what is no kind has the threshold %v", got)
 	}
 }

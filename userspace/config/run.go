@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/rules"
 )
 
 // Output is what the daemon writes to standard output.
@@ -62,7 +63,18 @@ type Run struct {
 	// of two.
 	RingBytes, MaxPromoted, YoungSlots int
 
+	// Sandbox: what is not needed any more is given up after the start.
+	Sandbox bool
+
+	// Rules say what holds for some sockets; their base is the thresholds above.
+	Rules rules.Set
+
+	// watched are the kinds that were turned on when the program started.
+	watched [finding.KindCount]bool
+
 	sources map[string]Source
+	// texts are the values as they were written, by setting.
+	texts map[string]string
 }
 
 // minTick keeps the kernel-side pass below one per cent of a core: an idle
@@ -74,7 +86,7 @@ const minTick = 10 * time.Millisecond
 // threshold would make that threshold's findings late.
 func (r *Run) EffectiveTick() time.Duration {
 	tick := r.Tick
-	for _, threshold := range r.thresholds() {
+	for _, threshold := range r.Rules.Least() {
 		if threshold > 0 {
 			tick = min(tick, threshold/2)
 		}
@@ -85,14 +97,11 @@ func (r *Run) EffectiveTick() time.Duration {
 // Source returns where the value of a setting came from.
 func (r *Run) Source(name string) Source { return r.sources[name] }
 
-// Threshold returns after how long a socket of this kind is flagged, 0 if the
-// kind is turned off.
-func (r *Run) Threshold(k finding.Kind) time.Duration { return r.thresholds()[k] }
-
-// Kinds returns the kinds that are turned on, in the order of finding.Kind.
+// Kinds returns the kinds that are turned on, by a setting or by a rule, in the order
+// of finding.Kind.
 func (r *Run) Kinds() []finding.Kind {
 	var kinds []finding.Kind
-	for k, threshold := range r.thresholds() {
+	for k, threshold := range r.Rules.Least() {
 		if threshold > 0 {
 			kinds = append(kinds, finding.Kind(k))
 		}
@@ -100,8 +109,8 @@ func (r *Run) Kinds() []finding.Kind {
 	return kinds
 }
 
-func (r *Run) thresholds() [finding.KindCount]time.Duration {
-	return [finding.KindCount]time.Duration{
+func (r *Run) thresholds() rules.Thresholds {
+	return rules.Thresholds{
 		finding.SynSentStalled:     r.SynSent,
 		finding.FinWait2Dangling:   r.FinWait2,
 		finding.CloseWaitSilent:    r.CloseWait,

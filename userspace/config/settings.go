@@ -23,6 +23,8 @@ type Setting struct {
 	Values []string
 	// File is set where the value is a path.
 	File bool
+	// Live settings can change while the program runs.
+	Live bool
 	// Hidden settings tune the inside; they are not in the help.
 	Hidden bool
 
@@ -42,6 +44,14 @@ const (
 	groupTuning     = "Tuning"
 )
 
+// The values of settings that are on or off.
+const (
+	switchOn  = "on"
+	switchOff = "off"
+)
+
+var switches = []string{switchOn, switchOff}
+
 // configName is the one setting that cannot stand in the file.
 const configName = "config"
 
@@ -58,32 +68,32 @@ func thresholdSettings() []Setting {
 		{
 			Name: "syn-sent", Placeholder: "DURATION", Default: "3s", Group: groupThresholds,
 			Usage: "flag a socket this long in SYN_SENT: a connect that nobody answers",
-			set:   func(r *Run, v string) error { return setDuration(&r.SynSent, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.SynSent, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "fin-wait2", Placeholder: "DURATION", Default: "30s", Group: groupThresholds,
 			Usage: "flag a socket this long in FIN_WAIT2, orphaned ones included: the peer does not finish",
-			set:   func(r *Run, v string) error { return setDuration(&r.FinWait2, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.FinWait2, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "close-wait", Placeholder: "DURATION", Default: "30s", Group: groupThresholds,
 			Usage: "flag a socket this long in CLOSE_WAIT: the peer closed, the program did not",
-			set:   func(r *Run, v string) error { return setDuration(&r.CloseWait, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.CloseWait, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "established", Placeholder: "DURATION", Default: "15s", Group: groupThresholds,
 			Usage: "flag an ESTABLISHED socket whose data has not moved for this long",
-			set:   func(r *Run, v string) error { return setDuration(&r.Established, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.Established, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "closing", Placeholder: "DURATION", Default: "60s", Group: groupThresholds,
 			Usage: "flag a socket this long in FIN_WAIT1, CLOSING or LAST_ACK: the close is not acknowledged",
-			set:   func(r *Run, v string) error { return setDuration(&r.Closing, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.Closing, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "idle-audit", Placeholder: "DURATION", Default: "0", Group: groupThresholds,
 			Usage: "list ESTABLISHED sockets without keepalive that are idle longer than this, as tcplimbo.socket",
-			set:   func(r *Run, v string) error { return setDuration(&r.IdleAudit, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.IdleAudit, v, thresholdRange) }, Live: true,
 		},
 	}
 }
@@ -130,11 +140,11 @@ func runningSettings() []Setting {
 		{
 			Name: "tick", Placeholder: "DURATION", Default: "250ms", Group: groupRunning,
 			Usage: "how often due sockets are looked at; lowered to half of the smallest threshold",
-			set:   func(r *Run, v string) error { return setDuration(&r.Tick, v, tickRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.Tick, v, tickRange) }, Live: true,
 		},
 		{
 			Name: "ready-file", Placeholder: "FILE", Group: groupRunning, File: true,
-			Usage: "touch this file once programs are attached and the first snapshot is done",
+			Usage: "touch this file once programs are attached and the first snapshot is done; an empty one is removed at the start",
 			set:   func(r *Run, v string) error { return setPath(&r.ReadyFile, v) },
 		},
 		{
@@ -147,6 +157,17 @@ func runningSettings() []Setting {
 
 func tuningSettings() []Setting {
 	return []Setting{
+		{
+			Name: "sandbox", Placeholder: "SWITCH", Default: switchOn, Group: groupTuning, Hidden: true, Values: switches,
+			Usage: "give up capabilities and system calls that are not needed once the programs are attached: on or off",
+			set: func(r *Run, v string) error {
+				if !slices.Contains(switches, v) {
+					return notOneOf(v, switches)
+				}
+				r.Sandbox = v == switchOn
+				return nil
+			},
+		},
 		{
 			Name: "ring-bytes", Placeholder: "SIZE", Default: "0", Group: groupTuning, Hidden: true,
 			Usage: "size of the kernel's ring buffer, a power of two; 0 chooses",

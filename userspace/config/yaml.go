@@ -25,6 +25,15 @@ func (l *loader) yaml(path string, text []byte) error {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
+		if key.Value == rulesName {
+			if err := l.once(path, key, rulesName, seen); err != nil {
+				return err
+			}
+			if err := l.rules(path, value); err != nil {
+				return err
+			}
+			continue
+		}
 		s, err := l.yamlKey(path, key, seen)
 		if err != nil {
 			return err
@@ -91,15 +100,19 @@ func (l *loader) yamlKey(path string, key *yaml.Node, seen map[string]int) (*Set
 	if s == nil {
 		return nil, fmt.Errorf("%s: unknown key %q%s", position(path, key), clip(key.Value), l.meant(key.Value))
 	}
-	if line, twice := seen[s.Name]; twice {
-		return nil, fmt.Errorf("%s: key %q stands on line %d already", position(path, key), s.Name, line)
+	return s, l.once(path, key, s.Name, seen)
+}
+
+func (l *loader) once(path string, key *yaml.Node, name string, seen map[string]int) error {
+	if line, twice := seen[name]; twice {
+		return fmt.Errorf("%s: key %q stands on line %d already", position(path, key), name, line)
 	}
-	seen[s.Name] = key.Line
-	return s, nil
+	seen[name] = key.Line
+	return nil
 }
 
 func (l *loader) meant(word string) string {
-	var names []string
+	names := []string{rulesName}
 	for i := range l.settings {
 		if name := l.settings[i].Name; name != configName {
 			names = append(names, name)

@@ -35,7 +35,7 @@ func TestYAMLErrorsHavePositions(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := (&loader{settings: Settings(), run: &Run{sources: map[string]Source{}}}).yaml("limbo.yaml", []byte(tt.text))
+			err := newLoader().yaml("limbo.yaml", []byte(tt.text))
 			if want := "limbo.yaml:" + tt.want; err == nil || err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)
 			}
@@ -48,7 +48,7 @@ func TestYAMLAccepts(t *testing.T) {
 		"", "\n", "# only a comment\n", "---\n", "null\n", "{}\n", "tick: 1s", "tick: '1s'", "---\ntick: 1s\n...\n",
 		"{tick: 1s, \"output\": json}", "syn-sent: 0", "metrics-addr: ''", "tick: &t 1s\nduration: *t\n", "\ufefftick: 1s\n",
 	} {
-		err := (&loader{settings: Settings(), run: &Run{sources: map[string]Source{}}}).yaml("limbo.yaml", []byte(text))
+		err := newLoader().yaml("limbo.yaml", []byte(text))
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -85,8 +85,8 @@ func FuzzYAML(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		run := &Run{sources: map[string]Source{}}
-		l := &loader{settings: Settings(), run: run}
+		l := newLoader()
+		run := l.run
 		if err := l.defaults(); err != nil {
 			t.Fatal(err)
 		}

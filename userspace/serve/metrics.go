@@ -33,6 +33,7 @@ type Metrics struct {
 	patrols   prometheus.Counter
 	patrolled prometheus.Counter
 	resent    *prometheus.CounterVec
+	reloads   reloads
 }
 
 // Build is what identifies the program.
@@ -44,6 +45,7 @@ type Build struct{ Version, Revision string }
 func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		reloads:  newReloads(),
 		kinds:    kinds,
 		findings: counter("findings_total", "Findings opened, by the reason they opened with.", "kind", "reason"),
 		resolved: counter("findings_resolved_total", "Findings resolved, by how they ended.", "kind", "outcome"),
@@ -68,6 +70,7 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 	}
 	m.registry.MustRegister(
 		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks,
+		m.reloads.good, m.reloads.last, m.reloads.total,
 		&m.kernel, &m.queues, m.patrols, m.patrolled,
 		buildInfo(build),
 		collectors.NewGoCollector(),
