@@ -38,7 +38,7 @@ TEST := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0) $(GO) test $(if $(CC_FOUND
 # C that is ours, scripts, and the object's sources; headers/bpf is libbpf's.
 C_FILES := $(wildcard bpf/*.h bpf/*.c headers/*.h)
 SCRIPTS := .ci/run $(filter-out %.md,$(wildcard .ci/kernels/*)) $(wildcard headers/*.sh) \
-	deploy/twice deploy/kubernetes/render deploy/test/parts $(wildcard deploy/deb/*)
+	deploy/twice deploy/kubernetes/render deploy/test/parts deploy/test/boot-systemd $(wildcard deploy/deb/*)
 GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 
 .DEFAULT_GOAL := help

@@ -22,7 +22,7 @@ image: binaries ## write a container image for amd64 and arm64 to dist/, no Dock
 package: binaries ## write .deb, .tar.gz, chart, SBOM and SHA256SUMS to dist/
 	$(PACK) package
 
-# Another place, umask and time zone; the compiler's cache of its own only with FULL=1, which takes minutes.
+# From another place, with another umask and time zone; with FULL=1 also with an empty compiler cache, which takes minutes.
 package-check: ## make image and packages twice, and fail if they differ
 	deploy/twice $(if $(FULL),--cold)
 
@@ -34,7 +34,11 @@ manifests: $(HELM) ## make the plain manifest and the chart's copies of rules an
 	cp deploy/prometheus/tcplimbo.rules.yaml deploy/grafana/tcplimbo.json deploy/helm/tcplimbo/files/
 	deploy/kubernetes/render $(HELM) >deploy/kubernetes/tcplimbo.yaml
 
-test-deploy: build binaries $(HELM) ## test chart, manifests, rules, dashboard, unit and pipelines with real parts, as root
+# In bin/dist, not to mix with what is released. Packages of all versions would be tested, so old ones go.
+test-deploy: $(HELM) ## test chart, manifests, rules, dashboard, unit, packages and pipelines with real parts, as root
+	rm -rf bin/dist
+	$(MAKE) --no-print-directory package DIST=bin/dist
 	deploy/test/parts $(CURDIR)/.cache/parts
 	cd deploy/pack && $(GO) vet ./... && $(GO) test -count=1 ./...
-	cd deploy/test && $(GO) vet ./... && PARTS=$(CURDIR)/.cache/parts HELM=$(HELM) $(GO) test -count=1 -timeout 10m ./...
+	cd deploy/test && $(GO) vet ./... && DIST=$(CURDIR)/bin/dist PARTS=$(CURDIR)/.cache/parts HELM=$(HELM) \
+		$(GO) test -count=1 -timeout 10m ./...
