@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -119,6 +121,52 @@ func runAgent(t *testing.T, args ...string) (*daemon, string) {
 	})
 	return d, address
 }
+
+// onlyOurs returns the settings of an agent that flags what limboload leaks, and
+// nothing else: other sockets of the host are none of the test's.
+func onlyOurs(t *testing.T) []string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tcplimbo.yaml")
+	write(t, file, fmt.Sprintf(`
+close-wait: 1000h
+rules:
+  - match: {executable: %q}
+    close-wait: 1s
+`, program("limboload")))
+	return []string{"--config", file, "--syn-sent=1000h", "--fin-wait2=1000h", "--closing=1000h"}
+}
+
+// writeSlowly keeps a connection whose writer is faster than its reader, until
+// the test ends.
+func writeSlowly(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(listener.Close(), writer.Close(), reader.Close()) })
+	go func() { _, _ = io.Copy(writer, zeros{}) }()
+	go func() {
+		for buffer := make([]byte, 256<<10); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := reader.Read(buffer); err != nil {
+				return
+			}
+		}
+	}()
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // leak is sockets that are stuck until end is called.
 type leak struct {
