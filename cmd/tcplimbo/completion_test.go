@@ -12,7 +12,7 @@ func TestComplete(t *testing.T) {
 	w := newTestWorld(t)
 	commands := w.commands()
 	tests := []struct{ words, want string }{
-		{"", "run list trace check explain version completion help --help --version"},
+		{"", "run list trace check explain config version completion help --help --version"},
 		{"r", "run"},
 		{"--v", "--version"},
 		{"run --cl", "--close-wait --closing"},
@@ -36,6 +36,12 @@ func TestComplete(t *testing.T) {
 		{"completion ", "bash zsh fish"},
 		{"completion f", "fish"},
 		{"help ch", "check"},
+		{"config ", "check print schema"},
+		{"config p", "print"},
+		{"config check ", ":files"},
+		{"config print --ti", "--tick"},
+		{"config print --output=j", "--output=json"},
+		{"config nonsense ", ""},
 		{"explain eof", "eof_ignored eof_unread"},
 		{"explain unr", "unreachable"}, // a reason and an outcome
 		{"explain -o ", "text markdown"},

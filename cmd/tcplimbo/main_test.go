@@ -65,7 +65,7 @@ func newTestWorld(t *testing.T) *testWorld {
 		kernel:    fakeKernel{},
 
 		dropPrivileges: func(privilege.Needs) (privilege.Dropped, error) { return privilege.Dropped{}, nil },
-		runAgent:  func(context.Context, *agentInput) error { return nil },
+		runAgent:       func(context.Context, *agentInput) error { return nil },
 
 		listSockets:  func(context.Context, *listInput) error { return nil },
 		traceSockets: func(context.Context, *traceInput) error { return nil },

@@ -51,6 +51,7 @@ func (r *Run) keepKinds(before *Run) (undone []string) {
 				r.Rules.Rules[i].Threshold[kind] = nil
 			}
 		}
+		r.sources[s.Name], r.texts[s.Name] = before.sources[s.Name], before.texts[s.Name]
 		undone = append(undone, s.Name)
 	}
 	r.takeBase()

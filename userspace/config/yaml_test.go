@@ -28,10 +28,10 @@ func TestYAMLErrorsHavePositions(t *testing.T) {
 		{"plain text", "hello\n", `1:1: expected lines such as "close-wait: 30s"`},
 		{"two documents", "tick: 1s\n---\ntick: 2s\n", "2:1: a second document; only one is read"},
 		{"second after empty", "---\n---\ntick: 2s\n", "2:1: a second document; only one is read"},
-		{"tab", "tick: 1s\n\tclose-wait: 3s\n", "2: not valid YAML: found a tab character that violates indentation"},
-		{"unclosed", "tick: 1s\noutput: \"json\n", "2: not valid YAML: found unexpected end of stream"},
-		{"broken second document", "tick: 1s\n---\n[\n", "3: not valid YAML: did not find expected node content"},
-		{"binary", "\x00\x01", "1: not valid YAML: control characters are not allowed"},
+		{"tab", "tick: 1s\n\tclose-wait: 3s\n", "2:2: not valid YAML: found a tab character that violates indentation"},
+		{"unclosed", "tick: 1s\noutput: \"json\n", "2:1: not valid YAML: found unexpected end of stream"},
+		{"broken second document", "tick: 1s\n---\n[\n", "3:1: not valid YAML: did not find expected node content"},
+		{"binary", "\x00\x01", "1:1: not valid YAML: control characters are not allowed"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,6 +80,8 @@ func FuzzYAML(f *testing.F) {
 		"close-wait: 30s\n", "tick: &a 1s\nduration: *a\n", "? [a]\n: b\n", "a: *b", "--- !!binary Zm9v\n", "tick: !!null\n",
 		"<<: *x\n", "\x00", "{{{{", "- - - -", "metrics-addr: '[::1]:0'\n", "log-file-max-size: 9223372036854775807k\n",
 		"%YAML 1.1\n---\ntick: 1s\n", "output: |\n  json\n", "&a a: *a\n",
+		"rules:\n- match: {executable: [a, b], port: 1-2, pod-labels: {a: b}}\n  close-wait: 1s\n- match: {cidr: ::1/128}\n  ignore: true\n",
+		"rules: [{match: {kind: close_wait_silent, peer-port: [80, 90]}, ignore: false}]\n", "rules: [&a {match: {cgroup: /x*}, ignore: true}, *a]",
 		"*" + strings.Repeat("3", 1000), // an anchor that the parser cites whole
 	} {
 		f.Add([]byte(seed))
