@@ -73,15 +73,25 @@ func TestConfine(t *testing.T) {
 		want    string
 	}{
 		{
-			"as usual", nil, privilege.Dropped{Kept: []string{"cap_bpf", "cap_perfmon"}, Gone: 3, Filter: true, ReadOnly: true}, nil, privilege.Needs{},
+			"as usual", nil,
+			privilege.Dropped{Kept: []string{"cap_bpf", "cap_perfmon"}, Gone: 3, Filter: true, ReadOnly: true},
+			nil,
+			privilege.Needs{},
 			`{"level":"info","kept":"cap_bpf, cap_perfmon","dropped":3,"system_call_filter":true,"read_only":true,`,
 		},
 		{
-			"with a log file", []string{"--log-file", "/var/log/limbo"}, privilege.Dropped{Filter: true}, nil,
-			privilege.Needs{Files: []string{"/var/log/limbo"}}, `"kept":"none","dropped":0,"system_call_filter":true,"read_only":false,`,
+			"with a log file",
+			[]string{"--log-file", "/var/log/limbo"},
+			privilege.Dropped{Filter: true},
+			nil,
+			privilege.Needs{Files: []string{"/var/log/limbo"}},
+			`"kept":"none","dropped":0,"system_call_filter":true,"read_only":false,`,
 		},
 		{
-			"not allowed", nil, privilege.Dropped{}, errors.New("filtering system calls: function not implemented"), privilege.Needs{},
+			"not allowed", nil,
+			privilege.Dropped{},
+			errors.New("filtering system calls: function not implemented"),
+			privilege.Needs{},
 			`{"level":"warn","error":"filtering system calls: function not implemented",`,
 		},
 		{"turned off", []string{"--sandbox", "off"}, privilege.Dropped{}, nil, privilege.Needs{Files: []string{"not called"}}, `"privileges are kept: --sandbox=off"`},

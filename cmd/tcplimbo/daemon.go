@@ -15,6 +15,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/writequeue"
 )
 
 // gcPercent halves what the garbage collector lets grow: the agent allocates
@@ -64,6 +65,9 @@ func agentConfig(in *agentInput) agent.Config {
 	return agent.Config{
 		Settings: agentSettings(in.Config),
 		Reload:   in.Reload,
+		Queues: writequeue.Limits{
+			Pending: uint64(in.Config.WarnPending), Undrained: in.Config.WarnUndrained, Flush: in.Config.WarnFlushP99,
+		},
 		BootID:   bootID(),
 		ProcRoot: procRoot,
 		BootTime: tracer.BootTime,

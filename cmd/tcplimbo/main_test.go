@@ -89,8 +89,9 @@ func hostWith(t *testing.T, caps string) check.Host {
 		btf = binary.NativeEndian.AppendUint32(btf, n)
 	}
 	for name, text := range map[string]string{
-		"sys/kernel/btf/vmlinux": string(btf) + names,
-		"proc/self/status":       "CapEff:\t" + caps + "\nNSpid:\t1\nSeccomp:\t0\n",
+		"sys/kernel/btf/vmlinux":                string(btf) + names,
+		"proc/sys/kernel/seccomp/actions_avail": "errno allow\n",
+		"proc/self/status":                      "CapEff:\t" + caps + "\nNSpid:\t1\nSeccomp:\t0\n",
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

@@ -124,6 +124,14 @@ func TestFindings(t *testing.T) {
 		{name: "symbols hidden", change: facts{kallsymsPath: hiddenSymbols}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
 		{name: "no symbols", change: facts{kallsymsPath: "-"}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
 
+		{
+			name: "sandbox", line: "sandbox", want: OK,
+			found: "after attaching run keeps cap_bpf, cap_perfmon, cap_sys_ptrace, cap_syslog, cap_dac_read_search of what it holds, with no_new_privs and a seccomp filter",
+		},
+		{
+			name: "no seccomp", change: facts{seccompActions: "-"}, line: "sandbox", want: Warn,
+			found: "after attaching run keeps cap_bpf, cap_perfmon, cap_sys_ptrace, cap_syslog, cap_dac_read_search of what it holds, with no_new_privs; this kernel shows no seccomp filters",
+		},
 		{name: "jit off", change: facts{"proc/sys/net/core/bpf_jit_enable": "0"}, line: "bpf_jit_enable", want: Warn, found: "0"},
 		{name: "jit hidden", change: facts{"proc/sys/net/core/bpf_jit_enable": "-"}, line: "bpf_jit_enable", want: OK, found: "not shown in this network namespace"},
 		{name: "unprivileged", change: facts{"proc/sys/kernel/unprivileged_bpf_disabled": "0"}, line: "unprivileged_bpf", want: OK, found: "unprivileged_bpf_disabled=0: on for everybody; tcplimbo does not rely on it"},

@@ -116,7 +116,7 @@ func Run(ctx context.Context, h Host, k Kernel) *Report {
 	add(tryKernel(ctx, "iterators", blocked, k.OpenIterators,
 		"work", "sockets that are older than the start and the holders of all sockets stay unknown"))
 	add(h.synCauses(ctx, loads, k))
-	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid())
+	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid(), h.sandbox())
 	return r
 }
 

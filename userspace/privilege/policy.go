@@ -42,7 +42,7 @@ var never = []uint32{
 	// Around the checks of paths and of this filter: io_uring opens files without a
 	// system call of its own.
 	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_OPEN_BY_HANDLE_AT,
-	unix.SYS_FANOTIFY_INIT, unix.SYS_USERFAULTFD, unix.SYS_MEMFD_CREATE,
+	unix.SYS_FANOTIFY_INIT, unix.SYS_USERFAULTFD,
 	// Mounts, roots and namespaces; setns is in arguments.
 	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT,
 	unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR, unix.SYS_UNSHARE,
