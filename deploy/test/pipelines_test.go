@@ -23,7 +23,7 @@ func recordFinding(t *testing.T) (string, []map[string]any) {
 	t.Helper()
 	needRoot(t)
 	file := filepath.Join(t.TempDir(), "findings.json")
-	agent, _ := runAgent(t, "--close-wait", "1s", "-o", "none", "--log-file", file)
+	agent, _ := runAgent(t, append(onlyOurs(t), "-o", "none", "--log-file", file)...)
 	leaked := leakSockets(t, "close-wait-ignored", 2)
 	has := func(status string) string {
 		if text, _ := os.ReadFile(file); !strings.Contains(string(text), `"tcplimbo.finding.status":"`+status+`"`) {
