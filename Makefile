@@ -42,10 +42,11 @@ TEST := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0) $(GO) test $(if $(CC_FOUND
 # C that is ours, scripts, and the object's sources; headers/bpf is libbpf's.
 C_FILES := $(wildcard bpf/*.h bpf/*.c headers/*.h)
 SCRIPTS := $(addprefix .ci/,run vulnerabilities reproducible notices corpus) $(filter-out %.md,$(wildcard .ci/kernels/*)) \
-	$(wildcard headers/*.sh)
+	$(wildcard headers/*.sh) deploy/twice deploy/kubernetes/render deploy/test/parts deploy/test/boot-systemd $(wildcard deploy/deb/*)
 GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 
 .DEFAULT_GOAL := help
+include deploy/deploy.mk
 # Tests of one target would disturb those of another.
 .NOTPARALLEL:
 .PHONY: help run build test test-parts test-whole test-root test-kernels verifier-budget chaos bench generate generate-check btf lint lint-go \
