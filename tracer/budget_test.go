@@ -13,6 +13,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 // budgeted are the ways that programs are loaded in: knobs make the verifier cut
 // other branches away in each.
 var budgeted = map[string]Options{
-	"run":      {Watch: stuckStates, Established: true},
+	"run":      {Watch: stuckStates, Established: true, Stacks: flow.StacksOn},
 	"trace":    {Trace: &Trace{}},
 	"filtered": {Trace: &Trace{PID: 1, Port: 80, States: stuckStates}},
 }

@@ -41,8 +41,10 @@ type Tracer struct {
 	values    *ebpf.Memory
 	valuesBuf []byte
 	event     flow.Event
-	walkBuf   flow.Sock
-	queues    queues
+	// closed: Close was called.
+	closed  bool
+	walkBuf flow.Sock
+	queues  queues
 
 	syn    synSide
 	stacks stackSide
@@ -265,6 +267,7 @@ func (t *Tracer) Detach() error {
 // Close detaches and frees everything, in the order links, reader, objects: no
 // program runs any more when what it writes to goes away.
 func (t *Tracer) Close() error {
+	t.closed = true
 	errs := []error{t.Detach(), t.WatchSYN(false)}
 	if t.holders != nil {
 		errs = append(errs, t.holders.Close())

@@ -9,7 +9,11 @@ import (
 )
 
 // noteRing keeps the most that waited in the ring buffer when it was read.
-func (t *Tracer) noteRing() { t.ringFill = max(t.ringFill, uint64(t.reader.AvailableBytes())) }
+func (t *Tracer) noteRing() {
+	if !t.closed { // its memory is not mapped then
+		t.ringFill = max(t.ringFill, uint64(t.reader.AvailableBytes()))
+	}
+}
 
 // Usage returns how full the maps are and what the programs cost. It makes some
 // dozen system calls.
