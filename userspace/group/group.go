@@ -45,7 +45,9 @@ type Grouper struct {
 
 	members map[uint64]member
 	leaks   map[signature]*leak
-	record  finding.Group
+	// stacks are those of leaks, by all else that they have in common.
+	stacks map[signature]uint64
+	record finding.Group
 }
 
 // member is an open finding; there may be 100,000.
@@ -91,6 +93,7 @@ func New(above int, clock func() time.Duration, out Output) *Grouper {
 	return &Grouper{
 		above: above, clock: clock, out: out, seed: maphash.MakeSeed(),
 		members: make(map[uint64]member), leaks: make(map[signature]*leak),
+		stacks: make(map[signature]uint64),
 	}
 }
 
@@ -130,7 +133,7 @@ func (g *Grouper) Finding(f *finding.Finding) {
 func (g *Grouper) open(f *finding.Finding) member {
 	now := g.clock()
 	m := member{since: tenths(now - f.Duration)}
-	l := g.leakOf(sign(f), now)
+	l := g.leakOf(g.settle(sign(f)), now)
 	switch {
 	case l.family == nil || l.active() || !l.mayPrint(g.above, now):
 		m.leak = l
@@ -143,11 +146,44 @@ func (g *Grouper) open(f *finding.Finding) member {
 	return m
 }
 
+// settle makes findings whose stack is not known (the budget was used up, or its
+// functions are still being looked for) count with those that are alike in all else.
+func (g *Grouper) settle(s signature) signature {
+	base := s
+	base.stack = 0
+	known := g.stacks[base]
+	switch {
+	case s.stack == 0:
+		s.stack = known
+	case known == 0 && len(g.stacks) < leaksMax:
+		g.stacks[base] = s.stack
+		if l, ok := g.leaks[base]; ok {
+			delete(g.leaks, base)
+			l.signature = s
+			g.leaks[s] = l
+		}
+	}
+	return s
+}
+
+// drop forgets a leak that is over.
+func (g *Grouper) drop(l *leak) {
+	delete(g.leaks, l.signature)
+	base := l.signature
+	base.stack = 0
+	if g.stacks[base] == l.signature.stack {
+		delete(g.stacks, base)
+	}
+	if l.family != nil {
+		l.family.members--
+	}
+}
+
 func (g *Grouper) leakOf(s signature, now time.Duration) *leak {
 	if l, ok := g.leaks[s]; ok {
 		return l
 	}
-	family := g.familyOf(s.family(), now)
+	family := g.familyOf(g.settle(s.family()), now)
 	if len(g.leaks) >= leaksMax {
 		return family
 	}
@@ -223,15 +259,15 @@ func (l *leak) begin(f *finding.Finding) {
 	if s.program == l.program {
 		l.process = f.Owner.Process
 	}
-	if s.stack == l.signature.stack {
-		l.stack = f.Stack
-	}
 }
 
 // learn takes names that came later.
 func (l *leak) learn(f *finding.Finding) {
 	if w := f.Workload; w != nil && containerOf(w) == l.container && (l.workload == nil || (l.workload.Pod == "" && w.Pod != "")) {
 		l.workload = w
+	}
+	if l.stack == nil && l.signature.stack != 0 && sameStack(f.Stack) == l.signature.stack {
+		l.stack = f.Stack
 	}
 }
 

@@ -305,3 +305,48 @@ func TestOldest(t *testing.T) {
 		t.Errorf("%d records, want 2", len(b.said))
 	}
 }
+
+// A leak whose stacks are not all known is one leak; another stack makes another.
+func TestStacksThatAreNotKnown(t *testing.T) {
+	b := newBench(t, 2)
+	leaks := func(id int, function string) {
+		f := leaked(id, time.Second)
+		if function != "" {
+			f.Stack = &finding.Stack{Of: finding.StackAccept, Frames: []finding.Frame{{Function: function, Line: 7}}}
+		}
+		b.opens(f)
+	}
+	for i := range 30 {
+		function := ""
+		if i%3 == 1 {
+			function = "main.leak"
+		}
+		leaks(i, function)
+	}
+	b.after(time.Minute)
+	if len(b.groups) != 1 || b.plain[finding.Open] != 2 {
+		t.Fatalf("%d groups, %d records of their own: %+v", len(b.groups), b.plain[finding.Open], b.groups)
+	}
+	for _, g := range b.groups {
+		if g.Opened != 28 || g.Stack == nil || g.Stack.Frames[0].Function != "main.leak" {
+			t.Errorf("group %+v", g)
+		}
+	}
+	for i := range 10 {
+		leaks(100+i, "main.other")
+	}
+	b.after(time.Minute)
+	if len(b.groups) != 2 {
+		t.Errorf("%d groups, want one for each stack", len(b.groups))
+	}
+	for id := range b.open {
+		b.resolves(id)
+	}
+	b.after(time.Minute)
+	for range 30 {
+		b.after(time.Minute)
+	}
+	if len(b.g.leaks) != 0 || len(b.g.stacks) != 0 {
+		t.Errorf("%d leaks and %d stacks are remembered", len(b.g.leaks), len(b.g.stacks))
+	}
+}

@@ -13,15 +13,12 @@ import (
 // whatever has not been said is.
 func (g *Grouper) Tick(now time.Duration, wall time.Time, end bool) {
 	var due []*leak
-	for s, l := range g.leaks {
+	for _, l := range g.leaks {
 		if l.due(now, end) {
 			due = append(due, l)
 		}
 		if l.done(now) {
-			delete(g.leaks, s)
-			if l.family != nil {
-				l.family.members--
-			}
+			g.drop(l)
 		}
 	}
 	if len(due) == 0 {
