@@ -37,7 +37,7 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
 
 # The race detector needs a C compiler; testing must not.
 CC_FOUND := $(shell command -v $$($(GO) env CC) 2>/dev/null)
-TEST := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0) $(GO) test $(if $(CC_FOUND),-race) -count=1 -timeout 15m
+TEST := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0) $(GO) test $(if $(CC_FOUND),-race) -count=1 -timeout 40m
 
 # C that is ours, scripts, and the object's sources; headers/bpf is libbpf's.
 C_FILES := $(wildcard bpf/*.h bpf/*.c headers/*.h)
