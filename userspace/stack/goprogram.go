@@ -3,8 +3,6 @@ package stack
 import (
 	"bytes"
 	"context"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxNames is how much of a Go program's table of names is searched; the largest
@@ -14,7 +12,7 @@ const maxNames = 64 << 20
 // GoProgram reports whether a file is a program that Go's linker made, and whether a
 // function is linked into it.
 func GoProgram(ctx context.Context, path, function string) (isGo, has bool) {
-	f, id, err := openRegular(unix.AT_FDCWD, path, 0)
+	f, id, err := openLink(path)
 	if err != nil {
 		return false, false
 	}

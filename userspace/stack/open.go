@@ -32,12 +32,12 @@ func openMapped(proc string, m *region) (*os.File, identity, error) {
 	// Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN (5.9, fs/proc/base.c,
 	// proc_map_files_get_link).
 	link := proc + "/map_files/" + strconv.FormatUint(m.start, 16) + "-" + strconv.FormatUint(m.end, 16)
-	if f, id, err := openRegular(unix.AT_FDCWD, link, 0); err == nil {
+	if f, id, err := openLink(link); err == nil {
 		return f, id, nil
 	}
 	path := unescape(m.path)
 	if exe, err := os.Readlink(proc + "/exe"); err == nil && exe == path {
-		if f, id, err := openRegular(unix.AT_FDCWD, proc+"/exe", 0); err == nil && id.ino == m.inode {
+		if f, id, err := openLink(proc + "/exe"); err == nil && id.ino == m.inode {
 			return f, id, nil
 		}
 	}
@@ -64,16 +64,26 @@ func openIn(root, path string) (*os.File, identity, error) {
 		return nil, identity{}, fmt.Errorf("opening %s: %w", root, err)
 	}
 	defer unix.Close(dir)
-	return openRegular(dir, path, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
-}
-
-// openRegular opens a file if it is a regular one. It looks before it opens:
-// opening a device or a pipe could do something, or wait.
-func openRegular(dir int, path string, resolve uint64) (*os.File, identity, error) {
-	fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolve})
+	fd, err := openInRoot(dir, path)
 	if err != nil {
 		return nil, identity{}, fmt.Errorf("opening %s: %w", path, err)
 	}
+	return openRegular(fd, path)
+}
+
+// openLink opens what a link of procfs leads to.
+func openLink(path string) (*os.File, identity, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, identity{}, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return openRegular(fd, path)
+}
+
+// openRegular opens a file for reading if it is a regular one, and closes fd, which
+// is O_PATH. It looks before it opens: opening a device or a pipe could do something,
+// or wait.
+func openRegular(fd int, path string) (*os.File, identity, error) {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
