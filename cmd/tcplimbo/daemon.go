@@ -32,17 +32,20 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	kernel, err := attach(tracer.Options{
+	kernel, polled, err := in.Source.open(tracer.Options{
 		Watch:       agent.States(cfg.Threshold),
 		Established: cfg.Threshold[finding.EstablishedStalled] > 0,
 		RingBytes:   uint32(in.Config.RingBytes),
 		MaxPromoted: uint32(in.Config.MaxPromoted),
 		YoungSlots:  uint32(in.Config.YoungSlots),
-	})
+	}, &in.Log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, kernel.Close()) }()
+	if polled {
+		cfg.Poll = pollPace(cfg.Threshold)
+	}
 	a := agent.New(cfg, kernel, out, in.Metrics, in.Log)
 	return a.Run(out.ctx)
 }

@@ -4,15 +4,20 @@ import (
 	"io"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/config"
 )
 
 // listInput is what `list` was asked for. Zero values select everything.
 type listInput struct {
 	Stdout   io.Writer
 	Terminal terminal
+
+	Source sourceChoice
+	Log    zerolog.Logger
 
 	JSON bool
 	// Wide shows everything, however long the lines get.
@@ -52,6 +57,10 @@ func (w *world) listCommand() *command {
 				usage: "only this network namespace: its inode number, its name in /run/netns, or a path",
 			},
 			{name: "port", placeholder: "PORT", usage: "only sockets with this local or peer port"},
+			{
+				name: config.SourceName, placeholder: "SOURCE", def: string(config.SourceAuto), values: config.Sources(),
+				usage: "ebpf, sockdiag (netlink, without BPF), or auto: ebpf if it loads, else sockdiag with a warning",
+			},
 			{name: "all", short: "a", usage: "every TCP socket, not only those in limbo"},
 			{name: "no-header", short: "H", usage: "leave out the table's head"},
 			{name: "wide", short: "w", usage: "all columns, however long the lines get; a narrow terminal gets fewer, a very narrow one two lines a socket"},
@@ -59,6 +68,7 @@ func (w *world) listCommand() *command {
 		legend: listLegend,
 		examples: []example{
 			{"sudo tcplimbo list", "what is stuck, oldest first"},
+			{"tcplimbo list --source sockdiag", "the same without eBPF and without privileges: what this user may see"},
 			{"sudo tcplimbo list --state close-wait --older-than 5m", "forgotten connections"},
 			{"sudo tcplimbo list --netns /proc/4711/ns/net", "in the network namespace of a container's process"},
 			{"sudo tcplimbo list -o json | jq -r '.[\"process.executable.name\"]' | sort | uniq -c", "who holds them"},
@@ -85,9 +95,10 @@ func (w *world) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.host.Preflight(); err != nil {
+	if in.Source.Blocked, err = w.preflight(in.Source.Source); err != nil {
 		return err
 	}
+	in.Log = newLogger(w.stderr, w.stderrTerminal)
 	in.Stdout, in.Terminal = c.App.Writer, w.stdoutTerminal
 	return w.listSockets(c.Context, in)
 }
@@ -99,6 +110,11 @@ func parseList(c *cli.Context) (*listInput, error) {
 		return nil, err
 	}
 	in.JSON = form == formJSON
+	source, err := oneOf(c, config.SourceName, config.Sources()...)
+	if err != nil {
+		return nil, err
+	}
+	in.Source.Source = config.KernelSource(source)
 	if in.States, err = states(c, "state"); err != nil {
 		return nil, err
 	}

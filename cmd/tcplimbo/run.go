@@ -20,6 +20,7 @@ import (
 // agentInput is what the agent gets.
 type agentInput struct {
 	Config *config.Run
+	Source sourceChoice
 	Log    zerolog.Logger
 	// Stdout is for findings, Terminal how to write there.
 	Stdout   io.Writer
@@ -44,6 +45,7 @@ func (w *world) runCommand() *command {
 			{"sudo tcplimbo run --close-wait 10s --syn-sent 0 | jq .message", "forgotten connections sooner, no stalled connects"},
 			{"sudo tcplimbo run -o none --log-file /var/log/tcplimbo.json", "as a service"},
 			{"sudo tcplimbo run --config /etc/tcplimbo.yaml", "settings from a file"},
+			{"tcplimbo run --source sockdiag -o console", "without eBPF and without privileges: what this user may see"},
 		},
 		run: w.run,
 	}
@@ -65,7 +67,8 @@ func (w *world) run(c *cli.Context) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	if err := w.host.Preflight(); err != nil {
+	blocked, err := w.preflight(cfg.Kernel)
+	if err != nil {
 		return err
 	}
 	// Without this a reader that ends would kill the process before its last
@@ -79,6 +82,7 @@ func (w *world) run(c *cli.Context) error {
 
 	in := &agentInput{
 		Config:   cfg,
+		Source:   sourceChoice{cfg.Kernel, blocked},
 		Log:      newLogger(w.stderr, w.stderrTerminal),
 		Stdout:   c.App.Writer,
 		Terminal: w.stdoutTerminal,

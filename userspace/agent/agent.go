@@ -73,6 +73,9 @@ type Config struct {
 	// IdleAudit is after how long without keepalive an idle connection is
 	// listed; 0: never.
 	IdleAudit time.Duration
+	// Poll is how often all connections are walked where no event tells of any;
+	// 0 where events do.
+	Poll time.Duration
 	// BootID makes finding ids unique across hosts and boots.
 	BootID string
 	// ProcRoot is where the proc file system is mounted.
@@ -144,7 +147,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		peers:  peers{source: kernel},
 		states: States(cfg.Threshold),
 		open:   make(map[string]opened),
-		survey: survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent])},
+		survey: newSurvey(&cfg),
 		patrol: newPatrol(&cfg),
 		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 	}

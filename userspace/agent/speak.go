@@ -217,7 +217,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Outcome:    v.Outcome,
 		Time:       wall,
 		Since:      a.since(v, now, wall),
-		SinceExact: v.Exact,
+		SinceExact: v.Exact && a.cfg.Poll == 0,
 		Duration:   v.At - v.Since,
 		Threshold:  v.Threshold,
 		Sock:       v.Sock,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/detect"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
 const (
@@ -56,6 +57,9 @@ type survey struct {
 	hidden  uint64
 	waiting bool
 	every   time.Duration
+	// usual is how long until the next walk if nothing happens, share how many
+	// times what the last one cost.
+	usual, share time.Duration
 	// young are sockets that were passing through when the last walk came by,
 	// to be looked at again at youngDue; states are what they were in.
 	young    []*flow.Sock
@@ -70,6 +74,14 @@ func hiddenPace(closeWait time.Duration) time.Duration {
 		return hiddenMost
 	}
 	return min(max(closeWait/hiddenPart, hiddenLeast), hiddenMost)
+}
+
+func newSurvey(cfg *Config) survey {
+	s := survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent]), usual: surveyEvery, share: surveyShare}
+	if cfg.Poll > 0 {
+		s.usual, s.share = cfg.Poll, hiddenShare
+	}
+	return s
 }
 
 func (s *survey) note(hidden uint64) {
@@ -89,7 +101,7 @@ func (s *survey) due(now time.Duration) bool {
 
 func (s *survey) done(now, cost time.Duration) {
 	s.cost, s.last, s.walked, s.waiting = believed(cost, s.cost), now, true, false
-	s.next = now + max(surveyEvery, surveyShare*s.cost)
+	s.next = now + max(s.usual, s.share*s.cost)
 }
 
 // resync makes the detector's picture the kernel's: every socket in a watched

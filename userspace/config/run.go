@@ -19,6 +19,21 @@ const (
 	OutputNone    Output = "none"
 )
 
+// KernelSource is what tells of sockets.
+type KernelSource string
+
+// The kernel sides.
+const (
+	SourceAuto     KernelSource = "auto"
+	SourceEBPF     KernelSource = "ebpf"
+	SourceSockDiag KernelSource = "sockdiag"
+)
+
+// Sources are the values of --source.
+func Sources() []string {
+	return []string{string(SourceAuto), string(SourceEBPF), string(SourceSockDiag)}
+}
+
 // Source is where a value came from; a later one wins over an earlier one.
 type Source uint8
 
@@ -49,6 +64,8 @@ type Run struct {
 	MetricsAddr string
 	// ConfigFile is the YAML file that was read, "" for none.
 	ConfigFile string
+	// Kernel is what tells of sockets.
+	Kernel KernelSource
 	// Tick is as configured; EffectiveTick is what to use.
 	Tick time.Duration
 	// ReadyFile is touched once the daemon is ready, "" for none.

@@ -48,6 +48,9 @@ const configName = "config"
 // MetricsAddr is the name of the setting whose default may fail to bind.
 const MetricsAddr = "metrics-addr"
 
+// SourceName is the name of the setting that chooses the kernel side.
+const SourceName = "source"
+
 // Settings returns all settings in the order of the help.
 func Settings() []Setting {
 	return slices.Concat(thresholdSettings(), outputSettings(), runningSettings(), tuningSettings())
@@ -126,6 +129,17 @@ func runningSettings() []Setting {
 			Name: configName, Placeholder: "FILE", Group: groupRunning, File: true,
 			Usage: "YAML file with these settings under the same names; an unknown key is an error",
 			set:   func(r *Run, v string) error { return setPath(&r.ConfigFile, v) },
+		},
+		{
+			Name: SourceName, Placeholder: "SOURCE", Default: string(SourceAuto), Group: groupRunning, Values: Sources(),
+			Usage: "ebpf, sockdiag (netlink polling, without BPF), or auto: ebpf if it loads, else sockdiag with a warning",
+			set: func(r *Run, v string) error {
+				if !slices.Contains(Sources(), v) {
+					return notOneOf(v, Sources())
+				}
+				r.Kernel = KernelSource(v)
+				return nil
+			},
 		},
 		{
 			Name: "tick", Placeholder: "DURATION", Default: "250ms", Group: groupRunning,

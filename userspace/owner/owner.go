@@ -66,6 +66,7 @@ func (r *Resolver) Resolve(queries []Query) error {
 	if err := r.source.Holders(r.wanted(queries), r.note); err != nil {
 		return err
 	}
+	clear(r.want.Of)
 	for i := range queries {
 		r.answer(&queries[i])
 	}
@@ -78,6 +79,7 @@ const many = 1024
 
 func (r *Resolver) wanted(queries []Query) flow.Wanted {
 	r.want.Socks, r.want.Ports, r.want.States = r.want.Socks[:0], r.want.Ports[:0], 0
+	r.want.Of = r.want.Of[:0]
 	for i := range queries {
 		s := queries[i].Sock
 		switch {
@@ -85,7 +87,7 @@ func (r *Resolver) wanted(queries []Query) flow.Wanted {
 		case len(queries) > many:
 			r.want.States |= s.State.Bit()
 		default:
-			r.want.Socks = append(r.want.Socks, s.Addr)
+			r.want.Socks, r.want.Of = append(r.want.Socks, s.Addr), append(r.want.Of, s)
 		}
 		if queries[i].Unaccepted || s.Role == flow.RoleUnknown {
 			r.want.Ports = append(r.want.Ports, s.Local.Port())
