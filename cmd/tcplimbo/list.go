@@ -17,7 +17,7 @@ type listInput struct {
 	Terminal terminal
 
 	Source sourceChoice
-	Log    zerolog.Logger
+	Log    *zerolog.Logger
 
 	JSON bool
 	// Wide shows everything, however long the lines get.
@@ -95,10 +95,16 @@ func (w *world) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	source, err := oneOf(c, config.SourceName, config.Sources()...)
+	if err != nil {
+		return err
+	}
+	in.Source.Source = config.KernelSource(source)
 	if in.Source.Blocked, err = w.preflight(in.Source.Source); err != nil {
 		return err
 	}
-	in.Log = newLogger(w.stderr, w.stderrTerminal)
+	log := newLogger(w.stderr, w.stderrTerminal)
+	in.Log = &log
 	in.Stdout, in.Terminal = c.App.Writer, w.stdoutTerminal
 	return w.listSockets(c.Context, in)
 }
@@ -110,11 +116,6 @@ func parseList(c *cli.Context) (*listInput, error) {
 		return nil, err
 	}
 	in.JSON = form == formJSON
-	source, err := oneOf(c, config.SourceName, config.Sources()...)
-	if err != nil {
-		return nil, err
-	}
-	in.Source.Source = config.KernelSource(source)
 	if in.States, err = states(c, "state"); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func listSockets(_ context.Context, in *listInput) (err error) {
 		debug.SetGCPercent(-1)
 		debug.SetMemoryLimit(listMemory)
 	}
-	kernel, _, err := in.Source.open(tracer.Options{ReadOnly: true}, &in.Log)
+	kernel, _, err := in.Source.open(tracer.Options{ReadOnly: true}, in.Log)
 	if err != nil {
 		return err
 	}
