@@ -27,6 +27,9 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 		debug.SetGCPercent(gcPercent)
 	}
 	cfg := agentConfig(in)
+	// What is kept follows what is written, so it is let go of after the sinks.
+	release := func() {}
+	defer func() { release() }()
 	out, err := openRecords(ctx, in)
 	if err != nil {
 		return err
@@ -46,6 +49,7 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 	if polled {
 		cfg.Poll = pollPace(cfg.Threshold)
 	}
+	release = keepState(in, &cfg)
 	a := agent.New(cfg, kernel, out, in.Metrics, in.Log)
 	return a.Run(out.ctx)
 }

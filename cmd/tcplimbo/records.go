@@ -43,6 +43,8 @@ type records struct {
 	lines, text []*sink.Sink
 	stdout      *sink.Sink
 	buf         []byte
+	// then follows the finding that is being put.
+	then func()
 }
 
 // openRecords starts the sinks. records.ctx ends with ctx, or when nobody reads
@@ -135,12 +137,34 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 func (r *records) Finding(f *finding.Finding) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendFinding(r.buf[:0], f)
-		put(r.lines, r.buf)
+		r.put(r.lines)
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendFinding(r.buf[:0], f)
-		put(r.text, r.buf)
+		r.put(r.text)
 	}
+}
+
+// put gives the finding in buf to some sinks, what follows it to the first.
+func (r *records) put(sinks []*sink.Sink) {
+	if then := r.then; then != nil && sinks[0].PutThen(r.buf, then) {
+		r.then = nil
+		sinks = sinks[1:]
+	} else if then != nil {
+		sinks = sinks[1:] // it was dropped, and counted as that
+	}
+	put(sinks, r.buf)
+}
+
+// FindingThen implements agent.Ordered: then is called once the first of the sinks
+// has written the record, or at once where none takes it.
+func (r *records) FindingThen(f *finding.Finding, then func()) {
+	r.then = then
+	r.Finding(f)
+	if r.then != nil {
+		r.then()
+	}
+	r.then = nil
 }
 
 // Loss implements agent.Output.

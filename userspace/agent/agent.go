@@ -86,6 +86,10 @@ type Config struct {
 	// CPUTime is what the process has used of all CPUs. Walks are spaced by
 	// what they cost, and on a busy host they take longer than that.
 	CPUTime func() time.Duration
+	// Keep keeps what the next run has to know, Kept is what the last one left; nil
+	// where nothing is kept.
+	Keep Keeper
+	Kept []flow.Kept
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
 }
@@ -108,6 +112,7 @@ type Agent struct {
 	survey            survey
 	patrol            patrol
 	audit             audit
+	keeping           keeping
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
 	// or other ends has just cost much.
@@ -143,13 +148,14 @@ type Agent struct {
 func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger) *Agent {
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
-		owners: owner.New(kernel, cfg.ProcRoot),
-		peers:  peers{source: kernel},
-		states: States(cfg.Threshold),
-		open:   make(map[string]opened),
-		survey: newSurvey(&cfg),
-		patrol: newPatrol(&cfg),
-		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
+		owners:  owner.New(kernel, cfg.ProcRoot),
+		peers:   peers{source: kernel},
+		states:  States(cfg.Threshold),
+		open:    make(map[string]opened),
+		survey:  newSurvey(&cfg),
+		patrol:  newPatrol(&cfg),
+		keeping: keeping{noted: make(map[flow.Key]notedSock)},
+		audit:   audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 	}
 	a.detector = detect.New(detect.Config{
 		Threshold: cfg.Threshold,
@@ -188,6 +194,9 @@ const wakeStep = 40 * time.Millisecond
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = a.cfg.BootTime()
 	a.nextAge, a.nextTick = a.started+a.cfg.Tick, a.started+a.cfg.Tick
+	if err := a.restore(a.started); err != nil {
+		return err
+	}
 	if err := a.resync(a.started); err != nil {
 		return err
 	}
@@ -302,6 +311,7 @@ func (a *Agent) tick(now time.Duration) error {
 		a.beginPatrol(now)
 	}
 	a.watchDrops(now)
+	a.keepSome(now)
 	if err := a.settle(now); err != nil {
 		return err
 	}

@@ -230,7 +230,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		f.GivesUp = explain.GivesUp(&v.Sock)
 	}
 	f.Message = explain.Message(f)
-	a.out.Finding(f)
+	a.say(v, f)
 	a.measure(v, f.Since)
 }
 

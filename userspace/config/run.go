@@ -66,6 +66,8 @@ type Run struct {
 	ConfigFile string
 	// Kernel is what tells of sockets.
 	Kernel KernelSource
+	// PinPath is where state is kept across restarts, "" for nowhere.
+	PinPath string
 	// Tick is as configured; EffectiveTick is what to use.
 	Tick time.Duration
 	// ReadyFile is touched once the daemon is ready, "" for none.

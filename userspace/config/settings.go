@@ -142,6 +142,11 @@ func runningSettings() []Setting {
 			},
 		},
 		{
+			Name: "pin-path", Placeholder: "DIR", Group: groupRunning, File: true,
+			Usage: "keep findings across restarts in this directory of a BPF file system, such as /sys/fs/bpf/tcplimbo",
+			set:   func(r *Run, v string) error { return setPath(&r.PinPath, v) },
+		},
+		{
 			Name: "tick", Placeholder: "DURATION", Default: "250ms", Group: groupRunning,
 			Usage: "how often due sockets are looked at; lowered to half of the smallest threshold",
 			set:   func(r *Run, v string) error { return setDuration(&r.Tick, v, tickRange) },

@@ -97,6 +97,9 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 		}
 		if len(rest) == 0 {
 			s.count(class, n, 0)
+			if class == Finding {
+				s.follow(n)
+			}
 			return
 		}
 		if m > 0 {

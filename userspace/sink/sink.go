@@ -87,9 +87,12 @@ type Sink struct {
 	dropped [classes]uint64
 	written uint64
 	errors  uint64
-	closing bool
-	failure error // final
-	lastErr error // nil while writing works
+	// findings counts those that left the queue for good, thens wait for that.
+	findings uint64
+	thens    []then
+	closing  bool
+	failure  error // final
+	lastErr  error // nil while writing works
 	// abandoned counts records whose writing was given up on Close.
 	abandoned int
 

@@ -1,0 +1,39 @@
+package sink
+
+// then is what follows a finding: fn runs once all findings up to the one with the
+// number were written.
+type then struct {
+	number uint64
+	fn     func()
+}
+
+// PutThen is Put for a finding, after whose last byte was written fn is called, from
+// the sink's goroutine. It is not called for a record that is never written.
+func (s *Sink) PutThen(record []byte, fn func()) bool {
+	s.mu.Lock()
+	if s.closing || s.failure != nil || !s.makeRoom(Finding, len(record)) {
+		s.dropped[Finding]++
+		s.mu.Unlock()
+		return false
+	}
+	q := &s.queues[Finding]
+	q.push(record)
+	s.thens = append(s.thens, then{s.findings + uint64(q.records), fn})
+	s.mu.Unlock()
+	s.signal()
+	return true
+}
+
+// follow runs what follows n findings that were written.
+func (s *Sink) follow(n int) {
+	s.mu.Lock()
+	s.findings += uint64(n)
+	var due []then
+	for len(s.thens) > 0 && s.thens[0].number <= s.findings {
+		due, s.thens = append(due, s.thens[0]), s.thens[1:]
+	}
+	s.mu.Unlock()
+	for _, t := range due {
+		t.fn()
+	}
+}
