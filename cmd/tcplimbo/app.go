@@ -14,8 +14,8 @@ const programUsage = "find TCP sockets in limbo: connects nobody answers, half-c
 // commands lists all commands in the order of the help.
 func (w *world) commands() []*command {
 	list := []*command{
-		w.runCommand(), w.listCommand(), w.traceCommand(), w.checkCommand(), w.unpinCommand(),
-		w.explainCommand(), versionCommand(), completionCommand(),
+		w.runCommand(), w.listCommand(), w.traceCommand(), w.checkCommand(),
+		w.explainCommand(), w.unpinCommand(), versionCommand(), completionCommand(),
 	}
 	list = append(list, helpCommand(list))
 	return append(list, completeCommand(list), manCommand(list))

@@ -12,7 +12,7 @@ func TestComplete(t *testing.T) {
 	w := newTestWorld(t)
 	commands := w.commands()
 	tests := []struct{ words, want string }{
-		{"", "run list trace check explain version completion help --help --version"},
+		{"", "run list trace check explain unpin version completion help --help --version"},
 		{"r", "run"},
 		{"--v", "--version"},
 		{"run --cl", "--close-wait --closing"},
@@ -41,7 +41,7 @@ func TestComplete(t *testing.T) {
 		{"explain -o ", "text markdown"},
 		{"nonsense ", ""},
 		{"nonsense --", ""},
-		{"run - -", "--syn-sent --fin-wait2 --close-wait --established --closing --idle-audit --output --log-file --log-file-max-size --metrics-addr --config --tick --ready-file --duration --help"},
+		{"run - -", "--syn-sent --fin-wait2 --close-wait --established --closing --idle-audit --output --log-file --log-file-max-size --metrics-addr --config --source --pin-path --tick --ready-file --duration --help"},
 	}
 	for _, tt := range tests {
 		var got []string

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/config"
 )
 
 func TestListInput(t *testing.T) {
@@ -54,7 +55,10 @@ func TestListInput(t *testing.T) {
 			if got.Stdout == nil || got.Terminal != w.stdoutTerminal {
 				t.Errorf("output %v, terminal %+v", got.Stdout, got.Terminal)
 			}
-			got.Stdout, got.Terminal = nil, terminal{}
+			if got.Source.Source != config.SourceAuto || got.Source.Blocked != nil || got.Log == nil {
+				t.Errorf("source %+v", got.Source)
+			}
+			got.Stdout, got.Terminal, got.Source, got.Log = nil, terminal{}, sourceChoice{}, nil
 			if got != tt.want {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
 			}

@@ -44,6 +44,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	want := Run{
 		SynSent: 3 * time.Second, FinWait2: 30 * time.Second, CloseWait: 30 * time.Second, Closing: time.Minute,
 		Output: OutputJSON, LogFileMaxSize: 100 << 20, MetricsAddr: "127.0.0.1:9890", Tick: 250 * time.Millisecond,
+		Kernel: SourceAuto,
 	}
 	if !equal(got, &want) {
 		t.Errorf("defaults\n got %+v\nwant %+v", *got, want)
@@ -64,6 +65,8 @@ type flat struct {
 	ready               string
 	logSize             int64
 	sizes               [3]int
+	kernel              KernelSource
+	pins                string
 }
 
 func comparable(r Run) flat {
@@ -71,6 +74,7 @@ func comparable(r Run) flat {
 		durations: [6]time.Duration{r.SynSent, r.FinWait2, r.CloseWait, r.Closing, r.Tick, r.Duration},
 		output:    r.Output, logFile: r.LogFile, addr: r.MetricsAddr, conf: r.ConfigFile, ready: r.ReadyFile,
 		logSize: r.LogFileMaxSize, sizes: [3]int{r.RingBytes, r.MaxPromoted, r.YoungSlots},
+		kernel: r.Kernel, pins: r.PinPath,
 	}
 }
 
@@ -114,11 +118,13 @@ func TestEverySource(t *testing.T) {
 		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "none",
 		"log-file": "/var/log/limbo.json", "log-file-max-size": "64k", "metrics-addr": "", "tick": "10ms",
 		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128",
+		"source": "sockdiag", "pin-path": "/sys/fs/bpf/limbo",
 	}
 	want := Run{
 		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputNone,
 		LogFile: "/var/log/limbo.json", LogFileMaxSize: 64 << 10, Tick: 10 * time.Millisecond, ReadyFile: "/run/ready",
 		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128,
+		Kernel: SourceSockDiag, PinPath: "/sys/fs/bpf/limbo",
 	}
 	var file strings.Builder
 	env := map[string]string{}
@@ -268,7 +274,7 @@ func TestThreshold(t *testing.T) {
 // contract wants them unknown, not without effect.
 func TestLaterFlagsAreUnknown(t *testing.T) {
 	for _, name := range []string{
-		"otlp-endpoint", "pprof", "capture-dir", "group-above", "pin-path", "source", "stacks",
+		"otlp-endpoint", "pprof", "capture-dir", "group-above", "stacks",
 	} {
 		if (&loader{settings: Settings()}).find(name) != nil {
 			t.Errorf("--%s is known", name)

@@ -87,9 +87,10 @@ type Sink struct {
 	dropped [classes]uint64
 	written uint64
 	errors  uint64
-	// findings counts those that left the queue for good, thens wait for that.
-	findings uint64
-	thens    []then
+	// accepted and finished count findings that were queued and that were written,
+	// thens wait for that.
+	accepted, finished uint64
+	thens              []then
 	closing  bool
 	failure  error // final
 	lastErr  error // nil while writing works
@@ -141,6 +142,9 @@ func (s *Sink) Put(class Class, record []byte) bool {
 	before := q.bytes
 	q.push(record)
 	wake := class == Finding
+	if wake {
+		s.accepted++
+	}
 	if class == Transition {
 		if before == 0 {
 			s.first = time.Now()

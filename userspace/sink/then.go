@@ -16,9 +16,9 @@ func (s *Sink) PutThen(record []byte, fn func()) bool {
 		s.mu.Unlock()
 		return false
 	}
-	q := &s.queues[Finding]
-	q.push(record)
-	s.thens = append(s.thens, then{s.findings + uint64(q.records), fn})
+	s.queues[Finding].push(record)
+	s.accepted++
+	s.thens = append(s.thens, then{s.accepted, fn})
 	s.mu.Unlock()
 	s.signal()
 	return true
@@ -27,9 +27,9 @@ func (s *Sink) PutThen(record []byte, fn func()) bool {
 // follow runs what follows n findings that were written.
 func (s *Sink) follow(n int) {
 	s.mu.Lock()
-	s.findings += uint64(n)
+	s.finished += uint64(n)
 	var due []then
-	for len(s.thens) > 0 && s.thens[0].number <= s.findings {
+	for len(s.thens) > 0 && s.thens[0].number <= s.finished {
 		due, s.thens = append(due, s.thens[0]), s.thens[1:]
 	}
 	s.mu.Unlock()

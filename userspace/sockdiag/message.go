@@ -224,8 +224,8 @@ func (a *answer) timer(kind uint8, expires time.Duration) {
 // (net/core/sock_diag.c, __sock_gen_cookie); and both stay what they are when a
 // minisocket takes a closed socket's place.
 const (
-	cookieBits = 36
-	// netnsBase is below all inode numbers of namespaces, which lie within 28 bits
+	cookieBits = 35
+	// netnsBase is below all inode numbers of namespaces, which lie within 29 bits
 	// above it (include/uapi/linux/nsfs.h, NET_NS_INIT_INO; fs/proc/generic.c,
 	// PROC_DYNAMIC_FIRST).
 	netnsBase = 0xefffff00

@@ -52,7 +52,7 @@ func TestBadInput(t *testing.T) {
 	for name, in := range map[string]badInput{
 		"unknown command":   {args: []string{"rnu"}, code: exitUsage, words: []string{"rnu", "run"}},
 		"unknown flag":      {args: []string{"run", "--close-wiat", "3s"}, code: exitUsage, words: []string{"close-wiat", "close-wait"}},
-		"later flag":        {args: []string{"run", "--pin-path", "/x"}, code: exitUsage, words: []string{"pin-path"}},
+		"flag of run":       {args: []string{"trace", "--source", "ebpf"}, code: exitUsage, words: []string{"source"}},
 		"flag of list":      {args: []string{"list", "--nope"}, code: exitUsage, words: []string{"nope"}},
 		"bad duration":      {args: []string{"run", "--close-wait", "soon"}, code: exitUsage, words: []string{"close-wait", "soon"}},
 		"no unit":           {args: []string{"run", "--close-wait", "30"}, code: exitUsage, words: []string{"close-wait", "30"}},
@@ -72,6 +72,8 @@ func TestBadInput(t *testing.T) {
 		"bad port":          {args: []string{"trace", "--port", "70000"}, code: exitUsage, words: []string{"70000"}},
 		"bad pid":           {args: []string{"list", "--pid", "self"}, code: exitUsage, words: []string{"self"}},
 		"bad cidr":          {args: []string{"trace", "--cidr", "10.0.0.0/99"}, code: exitUsage, words: []string{"10.0.0.0/99"}},
+		"unpin nothing":     {args: []string{"unpin"}, code: exitUsage, words: []string{"--pin-path"}},
+		"unpin elsewhere":   {args: []string{"unpin", "--pin-path", dir}, code: exitFailed, words: []string{dir, "BPF file system"}},
 		"hostile argument":  {args: []string{"\x1b[31m\n\xff"}, code: exitUsage},
 		"no root":           {args: []string{"run", "--source", "ebpf"}, uid: 65534, code: exitPermission, words: []string{"CAP_BPF"}},
 		"list, no root":     {args: []string{"list", "--source", "ebpf"}, uid: 65534, code: exitPermission},

@@ -52,8 +52,8 @@ var restartJob = []workload.Spec{
 	{Kind: workload.CloseWaitIgnored, Count: 10, Payload: 3, Accepted: true},
 	{Kind: workload.CloseWaitUnaccepted, Count: 5},
 	{Kind: workload.SynSent, Count: 5},
-	{Kind: workload.FinWait2HalfClosed, Count: 10},
-	{Kind: workload.FinWait2Orphaned, Count: 5},
+	{Kind: workload.FinWait2HalfClosed, Count: 10, Peers: workload.PeersHeld},
+	{Kind: workload.FinWait2Orphaned, Count: 5, Peers: workload.PeersHeld},
 	{Kind: workload.LastAck, Count: 3},
 }
 
@@ -170,6 +170,9 @@ func (s *scene) auditRestarts(records []*record, kills int) {
 			l.open++
 		case "resolved":
 			l.resolved++
+		}
+		if r.str("tcplimbo.finding.since") != example[r.id()].str("tcplimbo.finding.since") {
+			wrong.add("another beginning than in the first record", r.line)
 		}
 		if l.open == 0 {
 			wrong.add("a "+r.status()+" record before the open one", r.line)
