@@ -143,7 +143,7 @@ func TestEndedBetweenRuns(t *testing.T) {
 		},
 		{
 			"another connect", connect(1, 11, time.Hour),
-			func(b *bed) { b.k.change(1, func(s *flow.Sock) { s.Waiting = 0 }) },
+			func(b *bed) { b.k.exist(connect(1, 11, 0), 0) },
 			[]string{"resolved unknown"},
 		},
 		{

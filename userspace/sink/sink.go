@@ -91,9 +91,9 @@ type Sink struct {
 	// thens wait for that.
 	accepted, finished uint64
 	thens              []then
-	closing  bool
-	failure  error // final
-	lastErr  error // nil while writing works
+	closing            bool
+	failure            error // final
+	lastErr            error // nil while writing works
 	// abandoned counts records whose writing was given up on Close.
 	abandoned int
 
