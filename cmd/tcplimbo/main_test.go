@@ -47,6 +47,8 @@ func (fakeKernel) LoadPrograms(context.Context) error  { return nil }
 func (fakeKernel) OpenIterators(context.Context) error { return nil }
 func (fakeKernel) TellSYNCauses(context.Context) error { return nil }
 
+func (fakeKernel) AskSockDiag(context.Context) (int, string, error) { return 1, "much", nil }
+
 // testWorld is a world on which everything works and the commands do nothing.
 type testWorld struct {
 	world
