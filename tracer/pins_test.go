@@ -36,7 +36,7 @@ func TestKeptGoesThere(t *testing.T) {
 	for _, change := range []func(*flow.Kept){
 		func(*flow.Kept) {},
 		func(k *flow.Kept) { k.FindingID, k.Reason, k.Relation, k.Path = "", "", "", "" },
-		func(k *flow.Kept) { k.Sock.Cookie = 0 },
+		func(k *flow.Kept) { k.Sock.Cookie, k.Polled = 0, true },
 	} {
 		want := kept()
 		change(&want)

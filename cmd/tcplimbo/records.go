@@ -157,13 +157,15 @@ func (r *records) put(sinks []*sink.Sink) {
 }
 
 // FindingThen implements agent.Ordered: then is called once the first of the sinks
-// has written the record, or at once where none takes it.
+// has written the record, or at once where there are none. A record that a full
+// queue drops is written nowhere, so the next run has to say it again.
 func (r *records) FindingThen(f *finding.Finding, then func()) {
+	if len(r.lines)+len(r.text) == 0 {
+		then()
+		return
+	}
 	r.then = then
 	r.Finding(f)
-	if r.then != nil {
-		r.then()
-	}
 	r.then = nil
 }
 

@@ -7,10 +7,12 @@ type Kept struct {
 	// ID of a finding that is open; empty where it is not flagged, and then only
 	// what follows up to Task is meant.
 	FindingID string
-	Sock      ID
-	State     State
-	TimeWait  bool
-	Role      Role
+	// Polled: Sock.Addr is what stands for an address without eBPF.
+	Polled   bool
+	Sock     ID
+	State    State
+	TimeWait bool
+	Role     Role
 	// Since is when it entered its state (boot clock), Exact whether that was seen.
 	Since time.Duration
 	Exact bool

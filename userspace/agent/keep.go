@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"time"
@@ -58,7 +59,7 @@ func (a *Agent) say(v *detect.Verdict, f *finding.Finding) {
 		a.out.Finding(f)
 		return
 	}
-	k := keptFinding(v, f)
+	k := keptFinding(v, f, a.cfg.Poll > 0)
 	then := func() { a.cfg.Keep.Keep(k) }
 	if f.Status == finding.Resolved {
 		then = func() { a.cfg.Keep.Forget(k) }
@@ -71,11 +72,11 @@ func (a *Agent) say(v *detect.Verdict, f *finding.Finding) {
 	then()
 }
 
-func keptFinding(v *detect.Verdict, f *finding.Finding) *flow.Kept {
+func keptFinding(v *detect.Verdict, f *finding.Finding, polled bool) *flow.Kept {
 	s, p := &f.Sock, &f.Owner.Process
 	at, interval := v.NextUpdate()
 	return &flow.Kept{
-		FindingID: f.ID, Sock: s.ID, State: s.State, TimeWait: s.TimeWait, Role: s.Role,
+		FindingID: f.ID, Polled: polled, Sock: s.ID, State: s.State, TimeWait: s.TimeWait, Role: s.Role,
 		Since: v.Since, Exact: v.Exact, Task: v.Opener,
 		Reason: f.Reason.String(), Wall: f.Since,
 		NextUpdate: at, Interval: interval,
@@ -101,7 +102,7 @@ func (a *Agent) keepSome(now time.Duration) {
 		k.noted[p.Sock.Key] = notedSock{p.Since, k.round}
 		if !known || was.since != p.Since {
 			a.cfg.Keep.Keep(&flow.Kept{
-				Sock: p.Sock.ID, State: p.Sock.State, TimeWait: p.Sock.TimeWait, Role: p.Sock.Role,
+				Polled: a.cfg.Poll > 0, Sock: p.Sock.ID, State: p.Sock.State, TimeWait: p.Sock.TimeWait, Role: p.Sock.Role,
 				Since: p.Since, Exact: p.Exact, Task: p.Opener, Inode: p.Sock.Inode, FD: -1,
 			})
 		}
@@ -124,6 +125,9 @@ func (a *Agent) restore(now time.Duration) error {
 	slices.SortStableFunc(kept, func(x, y flow.Kept) int {
 		return cmp.Or(-cmp.Compare(len(x.FindingID), len(y.FindingID)), -cmp.Compare(x.Since, y.Since))
 	})
+	if err := a.readdress(kept); err != nil {
+		return err
+	}
 	var socks []*flow.Sock
 	var since []time.Duration
 	for i := range kept {
@@ -143,6 +147,37 @@ func (a *Agent) restore(now time.Duration) error {
 	return nil
 }
 
+// readdress gives sockets that the other kernel side has left the address that they
+// have for this one. It takes a walk of its own.
+func (a *Agent) readdress(kept []flow.Kept) error {
+	foreign := map[uint64][]*flow.Kept{}
+	for i := range kept {
+		k := &kept[i]
+		if k.Polled == (a.cfg.Poll > 0) {
+			continue
+		}
+		foreign[k.Sock.Cookie] = append(foreign[k.Sock.Cookie], k)
+		if k.FindingID == "" {
+			a.cfg.Keep.Forget(k) // its key has the old address
+		}
+	}
+	if len(foreign) == 0 {
+		return nil
+	}
+	states := a.states | flow.StateFinWait2.Bit() | flow.StateEstablished.Bit()
+	err := a.kernel.Walk(flow.WalkStates{States: states}, func(s *flow.Sock) {
+		for _, k := range foreign[s.Cookie] {
+			if k.Sock.NetNS == s.NetNS && k.Sock.Peer == s.Peer {
+				k.Sock.Addr = s.Addr
+			}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("walking connections: %w", err)
+	}
+	return nil
+}
+
 func (a *Agent) restoreOne(k *flow.Kept, now time.Duration) bool {
 	past, ok := pastOf(k)
 	if !ok || k.Since > now {
@@ -158,7 +193,9 @@ func (a *Agent) restoreOne(k *flow.Kept, now time.Duration) bool {
 		a.cfg.Keep.Forget(k)
 		return false
 	}
-	a.keeping.noted[k.Sock.Key] = notedSock{since: k.Since}
+	if k.Polled == (a.cfg.Poll > 0) {
+		a.keeping.noted[k.Sock.Key] = notedSock{since: k.Since}
+	}
 	return true
 }
 

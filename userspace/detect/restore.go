@@ -81,16 +81,16 @@ func (d *Detector) Drop(id flow.ID, now time.Duration) {
 	}
 }
 
-// Waiting calls fn for each socket that is not flagged and was seen to enter its
-// state before a moment of the boot clock. What fn is given is only valid during the
+// Waiting calls fn for each socket that is not flagged and has been in its state
+// since before a moment of the boot clock. What fn is given is only valid during the
 // call.
 func (d *Detector) Waiting(before time.Duration, fn func(p *Past)) {
 	var p Past
 	for _, ent := range d.entries {
-		if ent.flag != nil || !ent.exact || ent.kind == finding.EstablishedStalled || ent.since > before {
+		if ent.flag != nil || ent.kind == finding.EstablishedStalled || ent.since > before {
 			continue
 		}
-		p = Past{Sock: ent.sock, Since: ent.since, Exact: true, Opener: ent.opener}
+		p = Past{Sock: ent.sock, Since: ent.since, Exact: ent.exact, Opener: ent.opener}
 		p.Sock.State = ent.state
 		fn(&p)
 	}

@@ -15,6 +15,12 @@ type Source interface {
 	Holders(want flow.Wanted, fn func(*flow.Held)) error
 }
 
+// Restricted is a Source that may not look into every process.
+type Restricted interface {
+	// Denied reports whether the last walk left processes out.
+	Denied() bool
+}
+
 // Query asks for the owner of one socket.
 type Query struct {
 	Sock *flow.Sock
@@ -46,6 +52,7 @@ type Resolver struct {
 	holders   map[uint64][]flow.Held
 	listeners map[uint16][]flow.Held
 	want      flow.Wanted
+	denied    bool
 }
 
 // New returns a Resolver that reads programs from the proc file system at root.
@@ -67,6 +74,9 @@ func (r *Resolver) Resolve(queries []Query) error {
 		return err
 	}
 	clear(r.want.Of)
+	if source, ok := r.source.(Restricted); ok {
+		r.denied = source.Denied()
+	}
 	for i := range queries {
 		r.answer(&queries[i])
 	}
@@ -123,6 +133,7 @@ func (r *Resolver) answer(q *Query) {
 		q.Result.AcceptQueue, q.Result.AcceptLimit = listener.AcceptQueue, listener.AcceptLimit
 	default:
 		q.Result = r.past(q)
+		q.Result.Denied = r.denied
 	}
 }
 

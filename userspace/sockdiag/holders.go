@@ -2,6 +2,8 @@ package sockdiag
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -27,11 +29,15 @@ func (s *Source) Holders(want flow.Wanted, fn func(*flow.Held)) error {
 	if err := s.seekStates(&want, sought); err != nil {
 		return err
 	}
+	s.denied = false
 	if len(sought) == 0 {
 		return nil
 	}
 	return s.eachProcess(func(pid string) { s.descriptors(pid, sought, fn) })
 }
+
+// Denied implements owner.Restricted.
+func (s *Source) Denied() bool { return s.denied }
 
 func held(s *flow.Sock) flow.Held {
 	return flow.Held{
@@ -88,6 +94,7 @@ const descriptorsAtOnce = 1024
 func (s *Source) descriptors(pid string, sought map[uint64]flow.Held, fn func(*flow.Held)) {
 	dir, err := os.Open(s.root + "/" + pid + "/fd")
 	if err != nil {
+		s.denied = s.denied || errors.Is(err, fs.ErrPermission)
 		return
 	}
 	defer dir.Close()

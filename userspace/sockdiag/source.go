@@ -26,13 +26,14 @@ const Alone = "only this network namespace is looked at, and only processes of t
 
 // Source reads sockets by netlink. It is used by one goroutine.
 type Source struct {
-	root   string
-	spaces *spaces
-	conn   conn
-	answer answer
-	// devices are the interfaces of the sockets that are bound to one, by address;
-	// without it the kernel does not find them again.
-	devices map[uint64]uint32
+	root    string
+	spaces  *spaces
+	conn    conn
+	answer  answer
+	devices devices
+
+	// denied: the last look at descriptors left processes out.
+	denied bool
 
 	// places are what is left of a walk in parts.
 	places []place
@@ -41,9 +42,6 @@ type Source struct {
 	lost uint64
 }
 
-// devicesMax bounds what is remembered of sockets that are bound to interfaces.
-const devicesMax = 1 << 16
-
 // New returns a Source, if sock_diag answers. root is where the proc file system is
 // mounted.
 func New(root string) (*Source, error) {
@@ -51,7 +49,7 @@ func New(root string) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{root: root, spaces: spaces, devices: map[uint64]uint32{}}
+	s := &Source{root: root, spaces: spaces}
 	err = s.inside(spaces.own, func() error {
 		return s.conn.dump(unix.AF_INET, flow.StateListen.Bit(), func([]byte) error { return nil })
 	})
@@ -85,9 +83,7 @@ func (s *Source) take(netns uint32, fn func(*flow.Sock)) func([]byte) error {
 		if err := s.answer.decode(b, netns); err != nil {
 			return err
 		}
-		if a := &s.answer; a.device != 0 && len(s.devices) < devicesMax {
-			s.devices[a.sock.Addr] = a.device
-		}
+		s.devices.note(s.answer.sock.Addr, s.answer.device)
 		fn(&s.answer.sock)
 		return nil
 	}
@@ -119,7 +115,7 @@ func (s *Source) readSome(netns uint32, socks []*flow.Sock) error {
 	for _, sock := range socks {
 		id := sock.ID
 		*sock = flow.Sock{ID: id, Gone: true}
-		there, err := s.conn.get(&id, s.devices[id.Addr], s.take(netns, func(now *flow.Sock) {
+		_, err := s.conn.get(&id, s.devices.of(id.Addr), s.take(netns, func(now *flow.Sock) {
 			if now.Key == id.Key {
 				*sock = *now
 				sock.Untracked = true
@@ -127,9 +123,6 @@ func (s *Source) readSome(netns uint32, socks []*flow.Sock) error {
 		}))
 		if err != nil {
 			return err
-		}
-		if !there {
-			delete(s.devices, id.Addr)
 		}
 	}
 	return nil

@@ -161,6 +161,9 @@ func TestAutoFallsBack(t *testing.T) {
 				if line == "" || strings.Contains(line, fmt.Sprintf(`"process.pid":%d,`, os.Getpid())) != tt.named {
 					t.Errorf("%s, %s: %+v is told as %q", tt.name, args[0], *tr, line)
 				}
+				if strings.Contains(line, "not all processes could be looked into") == tt.named {
+					t.Errorf("%s, %s: %+v is told as %q", tt.name, args[0], *tr, line)
+				}
 			}
 		}
 	}
