@@ -19,7 +19,7 @@ const (
 	pinName = "tcplimbo_state"
 	// pinMap is the map's name in the kernel (at most 15 bytes).
 	pinMap = "tcplimbo_state"
-	// pinsMax bounds the sockets that are kept; an element takes about 700 bytes,
+	// pinsMax bounds the sockets that are kept; an element takes some 560 bytes,
 	// and only those that are used take any.
 	pinsMax = 65536
 )
