@@ -131,7 +131,7 @@ struct sock_values {
 	__u32 busy_jiffies;   /* since something has been queued for sending; or NEVER */
 	__u32 receive_memory; /* what is queued for reading takes so much, of at most: */
 	__u32 receive_buffer;
-	__u32 queue_pad;
+	__u32 min_rtt_us; /* the path's, lately; NEVER: not measured */
 };
 
 /* The last SYN of a socket that this host dropped. */
@@ -208,8 +208,28 @@ struct write_queues {
 	__u64 sockets;
 	__u64 unsent; /* bytes */
 	__u64 unacked;
+	__u64 left_out;	     /* sockets whose service and peer found no room in write_pairs */
 	__u32 quiet_jiffies; /* the longest time without an ACK while something waits */
 	__u32 busy_jiffies;  /* the longest time that something has been waiting */
+};
+
+/* A service and a peer: the port of the end that connected is 0. */
+struct write_pair_key {
+	__u8 saddr[16];
+	__u8 daddr[16];
+	__u32 netns;
+	__u16 sport;
+	__u16 dport;
+};
+
+/* What waits between them. */
+struct write_pair {
+	__u64 unsent;
+	__u64 unacked;
+	__u64 sk; /* one of the sockets, each as likely */
+	__u64 cookie;
+	__u32 sockets;
+	__u32 undrained_jiffies; /* the longest time that nothing of it was acknowledged */
 };
 
 /* A slot of the young generation: a cache line. */

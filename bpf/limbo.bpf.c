@@ -19,6 +19,7 @@
 #include "young.h"
 #include "transition.h"
 #include "nested.h"
+#include "queue.h"
 #include "stall.h"
 #include "retransmit.h"
 #include "peer.h"
@@ -135,6 +136,7 @@ int limbo_read(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 count = ctx->args[0], tracking = ctx->args[1];
 
+	forget_net_limits();
 	for (__u32 i = 0; i < VALUES; i++) {
 		if (i >= count)
 			break;
@@ -149,6 +151,7 @@ int limbo_walk(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 bucket = walk.next;
 
+	forget_net_limits();
 	walk.count = 0;
 	walk.visited = 0;
 	for (int i = 0; i < WALK_RUN && bucket < walk.buckets; i++) {

@@ -53,41 +53,60 @@ static __always_inline bool read_client(struct sock *sk)
 	return tb && BPF_CORE_READ(tb, fastreuse) < 0;
 }
 
-static __always_inline __u8 read_flags(struct sock *sk, __u8 state)
+/*
+ * A copy of the socket that is being read: one probe read of it all costs a tenth
+ * of one for each field, and fields of a copy are plain loads. Only programs that
+ * the agent runs read sockets, one at a time.
+ */
+#define COPY_MAX 8192
+static __u64 sock_copy[COPY_MAX / 8];
+
+/* False where the memory cannot be read: it was a socket once. */
+static __always_inline bool copy_sock(struct sock *sk)
 {
-	unsigned long flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
+	__u32 size = bpf_core_type_size(struct tcp_sock);
+
+	return size <= sizeof(sock_copy) && !bpf_probe_read_kernel(sock_copy, size, sk);
+}
+
+/* sk is where it was copied from, tp the copy. */
+static __always_inline __u8 read_flags(struct sock *sk, struct tcp_sock *tp, __u8 state)
+{
+	struct sock *copy = (struct sock *)tp;
+	unsigned long flags = copy->__sk_common.skc_flags;
 	__u8 out = 0;
 
 	if (flags & (1UL << SOCK_DEAD))
 		out |= SOCK_ORPHAN;
 	if (flags & (1UL << SOCK_KEEPOPEN))
 		out |= SOCK_KEEPALIVE;
-	if (BPF_CORE_READ(sk, sk_socket))
+	if (copy->sk_socket)
 		out |= SOCK_HAS_SOCKET;
 	if (state == TCP_SYN_SENT || (state != TCP_LISTEN && read_client(sk)))
 		out |= SOCK_CLIENT;
 	return out;
 }
 
-static __always_inline __u64 read_inode(struct sock *sk)
+/* net/socket.c, SOCK_INODE() */
+static __always_inline __u64 read_inode(struct socket *sock)
 {
-	struct socket *sock = BPF_CORE_READ(sk, sk_socket);
-
-	/* net/socket.c, SOCK_INODE() */
 	return sock ? BPF_CORE_READ((struct socket_alloc *)sock, vfs_inode.i_ino) : 0;
 }
 
 static __always_inline void read_queues(struct sock_values *v, struct tcp_sock *tp)
 {
-	v->snd_una = BPF_CORE_READ(tp, snd_una);
-	v->snd_nxt = BPF_CORE_READ(tp, snd_nxt);
-	v->write_seq = BPF_CORE_READ(tp, write_seq);
-	v->rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
-	v->copied_seq = BPF_CORE_READ(tp, copied_seq);
-	v->snd_wnd = BPF_CORE_READ(tp, snd_wnd);
-	v->srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
-	v->receive_memory = BPF_CORE_READ((struct sock *)tp, sk_backlog.rmem_alloc.counter);
-	v->receive_buffer = BPF_CORE_READ((struct sock *)tp, sk_rcvbuf);
+	struct sock *sk = (struct sock *)tp;
+
+	v->snd_una = tp->snd_una;
+	v->snd_nxt = tp->snd_nxt;
+	v->write_seq = tp->write_seq;
+	v->rcv_nxt = tp->rcv_nxt;
+	v->copied_seq = tp->copied_seq;
+	v->snd_wnd = tp->snd_wnd;
+	v->srtt_us = tp->srtt_us >> 3;
+	v->min_rtt_us = tp->rtt_min.s[0].v; /* ~0 until measured, tcp_init_sock */
+	v->receive_memory = sk->sk_backlog.rmem_alloc.counter;
+	v->receive_buffer = sk->sk_rcvbuf;
 }
 
 /* The kernel's stamps are the low 32 bits of jiffies; 0 is one that was never set. */
@@ -101,18 +120,18 @@ static __always_inline void read_times(struct sock_values *v, struct tcp_sock *t
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
 	__u64 now = bpf_jiffies64();
 
-	v->received_jiffies = jiffies_since(now, BPF_CORE_READ(icsk, icsk_ack.lrcvtime));
-	v->acked_jiffies = jiffies_since(now, BPF_CORE_READ(tp, rcv_tstamp));
-	v->sent_jiffies = jiffies_since(now, BPF_CORE_READ(tp, lsndtime));
+	v->received_jiffies = jiffies_since(now, icsk->icsk_ack.lrcvtime);
+	v->acked_jiffies = jiffies_since(now, tp->rcv_tstamp);
+	v->sent_jiffies = jiffies_since(now, tp->lsndtime);
 	v->busy_jiffies = NEVER;
 	/* net/ipv4/tcp_output.c, tcp_chrono_set: every type but 0 has data queued */
 	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type))
-		v->busy_jiffies = (__u32)now - BPF_CORE_READ(tp, chrono_start);
-	v->rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
-	v->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
-	v->backoff = BPF_CORE_READ(icsk, icsk_backoff);
-	v->probes_out = BPF_CORE_READ(icsk, icsk_probes_out);
-	v->pending = BPF_CORE_READ(icsk, icsk_pending);
+		v->busy_jiffies = (__u32)now - tp->chrono_start;
+	v->rto_jiffies = icsk->icsk_rto;
+	v->retransmits = icsk->icsk_retransmits;
+	v->backoff = icsk->icsk_backoff;
+	v->probes_out = icsk->icsk_probes_out;
+	v->pending = icsk->icsk_pending;
 	v->waiting_ms = v->state == TCP_SYN_SENT || v->retransmits ? core_waiting_ms(tp) : -1;
 	if (v->pending) {
 		v->expires_jiffies = (__s32)(core_retransmit_expires((struct sock *)tp) - now);
@@ -120,20 +139,52 @@ static __always_inline void read_times(struct sock_values *v, struct tcp_sock *t
 	}
 }
 
-static __always_inline void read_keepalive(struct sock_values *v, struct tcp_sock *tp,
-					   struct net *net)
+/* What the namespace sets for all its sockets: read once as long as they follow each other. */
+static struct net_limits {
+	__u64 net;
+	__u32 keepalive_jiffies;
+	__u32 interval_jiffies;
+	__s32 fin_timeout_jiffies;
+	__u8 keepalive_probes;
+	__u8 syn_retries;
+	__u8 syn_linear_timeouts;
+	__u8 retries2;
+	__u8 orphan_retries;
+	__u8 pad[7];
+} net_limits;
+
+static __always_inline void read_net_limits(struct net *net)
+{
+	struct net_limits *l = &net_limits;
+
+	if (l->net == (__u64)net)
+		return;
+	l->net = (__u64)net;
+	l->keepalive_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_time);
+	l->interval_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_intvl);
+	l->fin_timeout_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_fin_timeout);
+	l->keepalive_probes = CORE_READ_SYSCTL(net, sysctl_tcp_keepalive_probes);
+	l->syn_retries = CORE_READ_SYSCTL(net, sysctl_tcp_syn_retries);
+	l->syn_linear_timeouts = core_syn_linear_timeouts(net);
+	l->retries2 = CORE_READ_SYSCTL(net, sysctl_tcp_retries2);
+	l->orphan_retries = CORE_READ_SYSCTL(net, sysctl_tcp_orphan_retries);
+}
+
+/* Settings may change between two runs. */
+static __always_inline void forget_net_limits(void)
+{
+	net_limits.net = 0;
+}
+
+static __always_inline void read_keepalive(struct sock_values *v, struct tcp_sock *tp)
 {
 	struct timer_list *timer = core_keepalive_timer((struct sock *)tp);
+	unsigned int time = tp->keepalive_time, interval = tp->keepalive_intvl;
+	__u8 probes = tp->keepalive_probes;
 
-	v->keepalive_jiffies = BPF_CORE_READ(tp, keepalive_time);
-	if (!v->keepalive_jiffies)
-		v->keepalive_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_time);
-	v->interval_jiffies = BPF_CORE_READ(tp, keepalive_intvl);
-	if (!v->interval_jiffies)
-		v->interval_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_intvl);
-	v->keepalive_probes = BPF_CORE_READ(tp, keepalive_probes);
-	if (!v->keepalive_probes)
-		v->keepalive_probes = CORE_READ_SYSCTL(net, sysctl_tcp_keepalive_probes);
+	v->keepalive_jiffies = time ? time : net_limits.keepalive_jiffies;
+	v->interval_jiffies = interval ? interval : net_limits.interval_jiffies;
+	v->keepalive_probes = probes ? probes : net_limits.keepalive_probes;
 	if (BPF_CORE_READ(timer, entry.pprev)) {
 		v->keepalive_timer = 1;
 		v->keepalive_expires = (__s32)(BPF_CORE_READ(timer, expires) - bpf_jiffies64());
@@ -144,23 +195,22 @@ static __always_inline void read_keepalive(struct sock_values *v, struct tcp_soc
 static __always_inline void read_limits(struct sock_values *v, struct tcp_sock *tp)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
-	struct net *net = BPF_CORE_READ((struct sock_common *)tp, skc_net.net);
 	__u32 probing = core_probes_tstamp(icsk);
-	int linger2 = BPF_CORE_READ(tp, linger2);
+	__u8 syn_retries = icsk->icsk_syn_retries;
+	int linger2 = tp->linger2;
 
+	read_net_limits(((struct sock *)tp)->__sk_common.skc_net.net);
 	v->rto_max_jiffies = core_rto_max(icsk);
-	v->user_timeout_ms = BPF_CORE_READ(icsk, icsk_user_timeout);
+	v->user_timeout_ms = icsk->icsk_user_timeout;
 	v->probing_jiffies = probing ? (__s32)(v->jiffies - probing) : -1;
 	v->fin_timeout_jiffies = linger2 < 0 ? -1 : linger2;
 	if (!linger2)
-		v->fin_timeout_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_fin_timeout);
-	v->syn_retries = BPF_CORE_READ(icsk, icsk_syn_retries);
-	if (!v->syn_retries)
-		v->syn_retries = CORE_READ_SYSCTL(net, sysctl_tcp_syn_retries);
-	v->syn_linear_timeouts = core_syn_linear_timeouts(net);
-	v->retries2 = CORE_READ_SYSCTL(net, sysctl_tcp_retries2);
-	v->orphan_retries = CORE_READ_SYSCTL(net, sysctl_tcp_orphan_retries);
-	read_keepalive(v, tp, net);
+		v->fin_timeout_jiffies = net_limits.fin_timeout_jiffies;
+	v->syn_retries = syn_retries ? syn_retries : net_limits.syn_retries;
+	v->syn_linear_timeouts = net_limits.syn_linear_timeouts;
+	v->retries2 = net_limits.retries2;
+	v->orphan_retries = net_limits.orphan_retries;
+	read_keepalive(v, tp);
 }
 
 /*
@@ -212,19 +262,26 @@ static __always_inline void read_timewait(struct sock_values *v, struct inet_tim
 
 static __always_inline void read_full(struct sock_values *v, struct sock *sk)
 {
-	v->flags = read_flags(sk, v->state);
-	v->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	v->uid = BPF_CORE_READ(sk, sk_uid.val);
-	v->inode = read_inode(sk);
-	v->cgroup_id = core_sock_cgroup_id(sk);
-	v->err = BPF_CORE_READ(sk, sk_err);
-	v->err_soft = BPF_CORE_READ(sk, sk_err_soft);
-	v->shutdown = BPF_CORE_READ(sk, sk_shutdown);
-	v->accept_queue = BPF_CORE_READ(sk, sk_ack_backlog);
-	v->accept_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
-	read_queues(v, (struct tcp_sock *)sk);
-	read_times(v, (struct tcp_sock *)sk);
-	read_limits(v, (struct tcp_sock *)sk);
+	struct tcp_sock *tp = (struct tcp_sock *)sock_copy;
+	struct sock *copy = (struct sock *)sock_copy;
+
+	if (!copy_sock(sk)) {
+		v->flags = SOCK_GONE;
+		return;
+	}
+	v->flags = read_flags(sk, tp, v->state);
+	v->sport = bpf_ntohs(((struct inet_sock *)sock_copy)->inet_sport);
+	v->uid = copy->sk_uid.val;
+	v->inode = read_inode(copy->sk_socket);
+	v->cgroup_id = core_sock_cgroup_id(copy);
+	v->err = copy->sk_err;
+	v->err_soft = copy->sk_err_soft;
+	v->shutdown = copy->sk_shutdown;
+	v->accept_queue = copy->sk_ack_backlog;
+	v->accept_limit = copy->sk_max_ack_backlog;
+	read_queues(v, tp);
+	read_times(v, tp);
+	read_limits(v, tp);
 }
 
 static __always_inline void read_sock(struct sock_values *v, __u64 addr)

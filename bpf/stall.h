@@ -15,12 +15,6 @@ __u32 walk_quiet = 0;
 /* Also those without keepalive that have been idle for so many jiffies; 0: not. */
 __u32 walk_idle = 0;
 
-/* Set to 0 by Go where a walk begins. */
-struct write_queues write_queues = {};
-
-/* include/net/inet_connection_sock.h, icsk_pending */
-#define ICSK_TIME_PROBE0 3
-
 /*
  * A transfer that moves gets ACKs all the time, and its timer does not fire. A
  * closed window gets them too, in answer to probes.
@@ -45,31 +39,6 @@ static __always_inline bool idles(struct sock *sk, __u32 now)
 }
 
 /*
- * A walk that runs while data moves counts some sockets twice or not at all, as
- * any walk does; only walks add here, one at a time.
- */
-static __always_inline void add_queue(struct tcp_sock *tp, __u32 write_seq, __u32 snd_una,
-				      __u32 now)
-{
-	__u32 snd_nxt = BPF_CORE_READ(tp, snd_nxt), busy = 0;
-	__u32 quiet = now - BPF_CORE_READ(tp, rcv_tstamp);
-
-	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type))
-		busy = now - BPF_CORE_READ(tp, chrono_start);
-	if (quiet > busy)
-		quiet = busy;
-	write_queues.sockets++;
-	if ((__s32)(write_seq - snd_nxt) > 0)
-		write_queues.unsent += write_seq - snd_nxt;
-	if ((__s32)(snd_nxt - snd_una) > 0)
-		write_queues.unacked += snd_nxt - snd_una;
-	if (quiet > write_queues.quiet_jiffies)
-		write_queues.quiet_jiffies = quiet;
-	if (busy > write_queues.busy_jiffies)
-		write_queues.busy_jiffies = busy;
-}
-
-/*
  * Nearly all sockets have nothing queued either way, which takes fewer cache
  * lines to see than the sequence numbers do. What arrives out of order counts as
  * memory too.
@@ -91,7 +60,7 @@ static __always_inline bool waits(struct sock *sk)
 	snd_una = BPF_CORE_READ(tp, snd_una);
 	write_seq = BPF_CORE_READ(tp, write_seq);
 	if (write_seq != snd_una)
-		add_queue(tp, write_seq, snd_una, now);
+		add_queue((__u64)sk, write_seq, snd_una, now);
 	if (BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
 		return true;
 	if (write_seq != snd_una)

@@ -295,6 +295,16 @@ struct inet_connection_sock {
 	} icsk_ack;
 } KERNEL_TYPE;
 
+/* include/linux/win_minmax.h */
+struct minmax_sample {
+	__u32 t;
+	__u32 v;
+} KERNEL_TYPE;
+
+struct minmax {
+	struct minmax_sample s[3];
+} KERNEL_TYPE;
+
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 rcv_nxt;
@@ -304,6 +314,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u32 snd_wnd;
 	__u32 srtt_us;
+	struct minmax rtt_min; /* microseconds */
 	__u32 lsndtime;
 	__u32 rcv_tstamp;
 	__u32 retrans_stamp;

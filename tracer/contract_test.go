@@ -116,6 +116,7 @@ func TestMapsHoldGoTypes(t *testing.T) {
 		"marks":          {4, unsafe.Sizeof(limboMarks{}), 0},
 		"values":         {4, unsafe.Sizeof(limboSockValues{}), valuesMax},
 		"wanted":         {8, 1, wantedMax},
+		"write_pairs":    {unsafe.Sizeof(limboWritePairKey{}), unsafe.Sizeof(limboWritePair{}), 0},
 		"syn_drops":      {8, unsafe.Sizeof(limboSynDrop{}), 0},
 		"syn_causes":     {4, unsafe.Sizeof(limboSynCause{}), valuesMax},
 	}

@@ -179,6 +179,10 @@ func accessed(t *testing.T, local *btf.Spec, relo *btf.CORERelocation) string {
 	// The first index is into an array of the type: always 0.
 	for _, index := range indices[1:] {
 		typ = btf.UnderlyingType(typ)
+		if array, ok := typ.(*btf.Array); ok {
+			name, typ = name+"["+index+"]", array.Type
+			continue
+		}
 		member := (*membersOf(typ))[number(t, index)]
 		name, typ = name+"."+member.Name, member.Type
 	}

@@ -21,6 +21,7 @@ const (
 	valuesBusy   = int(unsafe.Offsetof(limboSockValues{}.BusyJiffies))
 	valuesMemory = int(unsafe.Offsetof(limboSockValues{}.ReceiveMemory))
 	valuesBuffer = int(unsafe.Offsetof(limboSockValues{}.ReceiveBuffer))
+	valuesMinRTT = int(unsafe.Offsetof(limboSockValues{}.MinRttUs))
 )
 
 // decoder turns the kernel's bytes into flow types, field by field: a tenth of
@@ -172,8 +173,18 @@ func (d *decoder) values(b []byte, s *flow.Sock) error {
 	}
 	s.Busy = d.jiffies(le.Uint32(b[valuesBusy:]))
 	s.ReceiveMemory, s.ReceiveBuffer = le.Uint32(b[valuesMemory:]), le.Uint32(b[valuesBuffer:])
+	s.MinRTT = minRTT(le.Uint32(b[valuesMinRTT:]))
 	d.limits(b, &s.Limits)
 	return nil
+}
+
+// minRTT decodes a number of microseconds that is ~0 until the first measurement
+// (net/ipv4/tcp.c, tcp_init_sock).
+func minRTT(us uint32) time.Duration {
+	if us == math.MaxUint32 {
+		return 0
+	}
+	return time.Duration(us) * time.Microsecond
 }
 
 // until decodes the end of a timer. One that is due but has not run yet is in

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -121,6 +122,9 @@ func wantSock(r limboSockValues) flow.Sock {
 		Busy:          jiffies(r.BusyJiffies),
 		ReceiveMemory: r.ReceiveMemory,
 		ReceiveBuffer: r.ReceiveBuffer,
+	}
+	if r.MinRttUs != math.MaxUint32 {
+		s.MinRTT = time.Duration(r.MinRttUs) * time.Microsecond
 	}
 	if has(limboSockFlagSOCK_CLIENT) {
 		s.Role = flow.RoleClient

@@ -200,7 +200,7 @@ type limboSockValues struct {
 	BusyJiffies       uint32
 	ReceiveMemory     uint32
 	ReceiveBuffer     uint32
-	QueuePad          uint32
+	MinRttUs          uint32
 }
 
 type limboSynCause struct {
@@ -239,11 +239,31 @@ type limboWalkState struct {
 	PidLevel uint32
 }
 
+type limboWritePair struct {
+	_                structs.HostLayout
+	Unsent           uint64
+	Unacked          uint64
+	Sk               uint64
+	Cookie           uint64
+	Sockets          uint32
+	UndrainedJiffies uint32
+}
+
+type limboWritePairKey struct {
+	_     structs.HostLayout
+	Saddr [16]uint8
+	Daddr [16]uint8
+	Netns uint32
+	Sport uint16
+	Dport uint16
+}
+
 type limboWriteQueues struct {
 	_            structs.HostLayout
 	Sockets      uint64
 	Unsent       uint64
 	Unacked      uint64
+	LeftOut      uint64
 	QuietJiffies uint32
 	BusyJiffies  uint32
 }
@@ -293,6 +313,7 @@ const (
 	limboMapSynDrops             = "syn_drops"
 	limboMapValues               = "values"
 	limboMapWanted               = "wanted"
+	limboMapWritePairs           = "write_pairs"
 	limboMapYoungCpus            = "young_cpus"
 	limboMapYoungRing            = "young_ring"
 	limboMapYoungTuples          = "young_tuples"
@@ -414,6 +435,7 @@ type limboMapSpecs struct {
 	SynDrops      *ebpf.MapSpec `ebpf:"syn_drops"`
 	Values        *ebpf.MapSpec `ebpf:"values"`
 	Wanted        *ebpf.MapSpec `ebpf:"wanted"`
+	WritePairs    *ebpf.MapSpec `ebpf:"write_pairs"`
 	YoungCpus     *ebpf.MapSpec `ebpf:"young_cpus"`
 	YoungRing     *ebpf.MapSpec `ebpf:"young_ring"`
 	YoungTuples   *ebpf.MapSpec `ebpf:"young_tuples"`
@@ -491,6 +513,7 @@ type limboMaps struct {
 	SynDrops      *ebpf.Map `ebpf:"syn_drops"`
 	Values        *ebpf.Map `ebpf:"values"`
 	Wanted        *ebpf.Map `ebpf:"wanted"`
+	WritePairs    *ebpf.Map `ebpf:"write_pairs"`
 	YoungCpus     *ebpf.Map `ebpf:"young_cpus"`
 	YoungRing     *ebpf.Map `ebpf:"young_ring"`
 	YoungTuples   *ebpf.Map `ebpf:"young_tuples"`
@@ -505,6 +528,7 @@ func (m *limboMaps) Close() error {
 		m.SynDrops,
 		m.Values,
 		m.Wanted,
+		m.WritePairs,
 		m.YoungCpus,
 		m.YoungRing,
 		m.YoungTuples,

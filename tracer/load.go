@@ -42,6 +42,7 @@ type Tracer struct {
 	valuesBuf []byte
 	event     flow.Event
 	walkBuf   flow.Sock
+	queues    queues
 
 	syn synSide
 
@@ -82,9 +83,7 @@ func Load(opts Options) (*Tracer, error) {
 type readers struct {
 	LimboHolders *ebpf.Program `ebpf:"limbo_holders"`
 	LimboLearn   *ebpf.Program `ebpf:"limbo_learn"`
-	LimboLocal   *ebpf.Program `ebpf:"limbo_local"`
 	LimboRead    *ebpf.Program `ebpf:"limbo_read"`
-	LimboSyn     *ebpf.Program `ebpf:"limbo_syn"`
 	LimboWalk    *ebpf.Program `ebpf:"limbo_walk"`
 }
 
@@ -96,8 +95,8 @@ func (t *Tracer) assignAll(spec *ebpf.CollectionSpec) error {
 		return errors.Join(t.assign(spec), t.dropSYN())
 	}
 	refused := t.assign(spec)
-	if refused == nil {
-		return nil
+	if refused == nil || t.opts.ReadOnly {
+		return refused
 	}
 	leaveOutSYN(spec)
 	if err := t.assign(spec); err != nil {
@@ -122,7 +121,6 @@ func (t *Tracer) assign(spec *ebpf.CollectionSpec) error {
 	t.objs.limboMaps, t.objs.limboVariables = some.limboMaps, some.limboVariables
 	t.objs.LimboHolders, t.objs.LimboLearn = some.LimboHolders, some.LimboLearn
 	t.objs.LimboRead, t.objs.LimboWalk = some.LimboRead, some.LimboWalk
-	t.objs.LimboSyn, t.objs.LimboLocal = some.LimboSyn, some.LimboLocal
 	return nil
 }
 
@@ -138,6 +136,9 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	spec.Maps["young_ring"].MaxEntries = (opts.YoungSlots + nestedSlots) * uint32(cpus)
 	spec.Maps["young_tuples"].MaxEntries = spec.Maps["young_ring"].MaxEntries
 	spec.Maps["young_cpus"].MaxEntries = 2 * uint32(cpus)
+	if opts.Trace != nil {
+		spec.Maps["write_pairs"].MaxEntries = 1
+	}
 	spec.Maps["marks"].MaxEntries = uint32(cpus)
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),

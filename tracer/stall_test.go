@@ -1,6 +1,8 @@
 package tracer
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,6 +78,7 @@ func TestWalkWaiting(t *testing.T) {
 		q.Quiet <= 0 || q.Busy < q.Quiet {
 		t.Errorf("added up %+v", q)
 	}
+	checkPairs(t, q, ns.inode, got[blocked.cookie], got[lost.cookie])
 	unaccepted := 0
 	for _, s := range got {
 		if !s.HasSocket && s.Peer == unmapped(client.local()) {
@@ -99,6 +102,30 @@ func TestWalkWaiting(t *testing.T) {
 	want.Idle = time.Hour
 	if _, ok := cookies(walk(t, tr, want, ns))[idle.cookie]; ok {
 		t.Error("found a connection as idle for an hour")
+	}
+}
+
+// checkPairs compares the queues by service and peer with those of the sockets:
+// both connected, from a port that is left out.
+func checkPairs(t *testing.T, q flow.WriteQueues, ns uint32, blocked, lost flow.Sock) {
+	t.Helper()
+	for _, s := range []flow.Sock{blocked, lost} {
+		pair := flow.Pair{Local: netip.AddrPortFrom(s.Local.Addr(), 0), Peer: s.Peer, NetNS: ns}
+		i := slices.IndexFunc(q.Pairs, func(w flow.WriteQueue) bool { return w.Pair == pair })
+		if i < 0 {
+			t.Errorf("no pair %+v in %+v", pair, q.Pairs)
+			continue
+		}
+		w := q.Pairs[i]
+		if w.Sockets != 1 || w.Unacked != uint64(s.Unacked()) || w.Unsent != uint64(s.Unsent()) || w.Sample != s.Key || !w.Client() {
+			t.Errorf("pair %+v is not that of %+v", w, s)
+		}
+		if w.Undrained < 0 || w.Undrained > patience {
+			t.Errorf("undrained for %v", w.Undrained)
+		}
+	}
+	if lost.MinRTT <= 0 || lost.MinRTT > lost.SRTT*2 {
+		t.Errorf("shortest round trip %v, smoothed %v", lost.MinRTT, lost.SRTT)
 	}
 }
 

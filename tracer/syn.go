@@ -41,7 +41,12 @@ type synSide struct {
 
 // SYNCauses returns nil if the causes of unanswered SYNs can be told here, and
 // else why not.
-func (t *Tracer) SYNCauses() error { return t.syn.refused }
+func (t *Tracer) SYNCauses() error {
+	if err := t.loadSYN(); err != nil {
+		return err
+	}
+	return t.syn.refused
+}
 
 // synPrograms tell the causes of unanswered SYNs.
 var synPrograms = []string{"limbo_local", "limbo_syn", "limbo_syn_dropped"}
@@ -61,6 +66,37 @@ func (t *Tracer) dropSYN() error {
 	err := errors.Join(t.objs.LimboLocal.Close(), t.objs.LimboSyn.Close(), t.objs.LimboSynDropped.Close())
 	t.objs.LimboLocal, t.objs.LimboSyn, t.objs.LimboSynDropped = nil, nil, nil
 	return err
+}
+
+// loadSYN gives a read-only Tracer the programs that it has not needed so far: half
+// of what there is to verify, for sockets that few hosts have at a time.
+func (t *Tracer) loadSYN() error {
+	if !t.opts.ReadOnly || t.objs.LimboSyn != nil || t.syn.refused != nil {
+		return nil
+	}
+	spec, err := loadSpec(t.opts, t.cpus)
+	if err != nil {
+		return err
+	}
+	return t.loadSYNFrom(spec)
+}
+
+func (t *Tracer) loadSYNFrom(spec *ebpf.CollectionSpec) error {
+	var some struct {
+		LimboLocal   *ebpf.Program  `ebpf:"limbo_local"`
+		LimboSyn     *ebpf.Program  `ebpf:"limbo_syn"`
+		SynCauses    *ebpf.Map      `ebpf:"syn_causes"`
+		AskedAddress *ebpf.Variable `ebpf:"asked_address"`
+	}
+	if t.syn.refused = spec.LoadAndAssign(&some, nil); t.syn.refused != nil {
+		return nil // the rest works without
+	}
+	if err := t.objs.SynCauses.Close(); err != nil {
+		return fmt.Errorf("closing syn_causes: %w", err)
+	}
+	t.objs.LimboLocal, t.objs.LimboSyn = some.LimboLocal, some.LimboSyn
+	t.objs.SynCauses, t.objs.AskedAddress = some.SynCauses, some.AskedAddress
+	return t.prepareSYN()
 }
 
 // prepareSYN maps where limbo_syn writes.
@@ -102,7 +138,7 @@ func (t *Tracer) WatchSYN(on bool) error {
 
 // Causes fills in the SYN of those sockets that are in SYN_SENT. Read does so too.
 func (t *Tracer) Causes(socks []*flow.Sock) error {
-	for len(socks) > 0 && t.syn.causes != nil {
+	for len(socks) > 0 {
 		n := min(len(socks), valuesMax)
 		if err := t.readCauses(socks[:n]); err != nil {
 			return err
@@ -122,6 +158,9 @@ func (t *Tracer) readCauses(socks []*flow.Sock) error {
 	t.syn.asked = asked
 	if len(asked) == 0 {
 		return nil
+	}
+	if err := t.loadSYN(); err != nil || t.syn.causes == nil {
+		return err
 	}
 	buf := t.syn.buf[:len(asked)*causeSize]
 	clear(buf)
@@ -187,8 +226,8 @@ func (c *cause) decode(b []byte) error {
 // HasAddress reports whether the network namespace of a socket, as Holders told
 // of it, has the address on one of its devices.
 func (t *Tracer) HasAddress(sock flow.Key, addr netip.Addr) (bool, error) {
-	if t.objs.LimboLocal == nil {
-		return false, nil
+	if err := t.loadSYN(); err != nil || t.objs.LimboLocal == nil {
+		return false, err
 	}
 	if err := t.objs.AskedAddress.Set(addr.As16()); err != nil {
 		return false, fmt.Errorf("setting asked_address: %w", err)

@@ -167,6 +167,11 @@ func TestCausesAreOptional(t *testing.T) {
 		if err := tr.prepare(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+		if opts.ReadOnly { // loads them when they are needed
+			if err := tr.loadSYNFrom(spec); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
 		if tr.SYNCauses() == nil {
 			t.Errorf("%s: nothing is said of a program that was refused", name)
 		}

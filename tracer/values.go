@@ -131,9 +131,9 @@ func (t *Tracer) setWalk(want flow.WalkStates) error {
 		return fmt.Errorf("reading walk: %w", err)
 	}
 	walk.Next = t.walkNext
-	if walk.Next == 0 {
-		if err := t.objs.WriteQueues.Set(limboWriteQueues{}); err != nil {
-			return fmt.Errorf("setting write_queues: %w", err)
+	if walk.Next == 0 && want.Waiting {
+		if err := t.resetQueues(); err != nil {
+			return err
 		}
 	}
 	if err := t.objs.Walk.Set(walk); err != nil {
@@ -168,19 +168,6 @@ func bit(b bool) uint32 {
 		return 1
 	}
 	return 0
-}
-
-// WriteQueues returns what the last walk for Waiting added up, all of it once the
-// walk is done.
-func (t *Tracer) WriteQueues() (flow.WriteQueues, error) {
-	var q limboWriteQueues
-	if err := t.objs.WriteQueues.Get(&q); err != nil {
-		return flow.WriteQueues{}, fmt.Errorf("reading write_queues: %w", err)
-	}
-	return flow.WriteQueues{
-		Sockets: q.Sockets, Unsent: q.Unsent, Unacked: q.Unacked,
-		Quiet: t.decode.jiffies(q.QuietJiffies), Busy: t.decode.jiffies(q.BusyJiffies),
-	}, nil
 }
 
 // Recall returns what the old generation knows of a socket: who connected or

@@ -50,7 +50,35 @@ func measureIdle(ctx context.Context, b *rig.Bench) (rows []report.Row, err erro
 		row.Values["ss_percent"] = ms / 10
 		row.Notes = append(row.Notes, fmt.Sprintf("ss -tanp once a second takes %.1f %% there (%.0f ms a pass)", ms/10, ms))
 	}
-	return []report.Row{row}, nil
+	queued, err := queuedRow(ctx, b, watch)
+	if err != nil {
+		return nil, err
+	}
+	return []report.Row{row, queued}, nil
+}
+
+// queuedSockets have written what their peers read every few seconds only.
+const queuedSockets = 10_000
+
+// queuedRow measures the same beside sockets that have data waiting.
+func queuedRow(ctx context.Context, b *rig.Bench, watch time.Duration) (row report.Row, err error) {
+	b.Progress("%d sockets with queued data", queuedSockets)
+	held, err := rig.HoldQueued(ctx, queuedSockets)
+	if err != nil {
+		return report.Row{}, err
+	}
+	defer func() { err = errors.Join(err, held.Close()) }()
+	share, used, err := idleShare(ctx, b, watch)
+	if err != nil {
+		return report.Row{}, err
+	}
+	return report.Row{
+		ID: "P6", What: fmt.Sprintf("the same beside %d more that have queued data: agent's CPU", queuedSockets),
+		Budget: fmt.Sprintf("≤ %.1f %% of a core", idleBudget), Reached: fmt.Sprintf("%.3f %%", share),
+		Verdict: report.Judge(share <= idleBudget),
+		Values:  map[string]float64{"percent": share, "cpu_seconds": used.Seconds(), "seconds": watch.Seconds()},
+		Notes:   []string{fmt.Sprintf("%d ms of CPU in %s; each connection moves every 5 s, its other end has unread data", used.Milliseconds(), watch)},
+	}, nil
 }
 
 // idleShare returns the share of one core that the agent takes while nothing

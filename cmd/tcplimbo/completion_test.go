@@ -41,7 +41,7 @@ func TestComplete(t *testing.T) {
 		{"explain -o ", "text markdown"},
 		{"nonsense ", ""},
 		{"nonsense --", ""},
-		{"run - -", "--syn-sent --fin-wait2 --close-wait --established --closing --idle-audit --output --log-file --log-file-max-size --metrics-addr --config --source --pin-path --tick --ready-file --duration --help"},
+		{"run - -", "--syn-sent --fin-wait2 --close-wait --established --closing --idle-audit --warn-pending --warn-undrained --warn-flush-p99 --output --log-file --log-file-max-size --metrics-addr --config --source --pin-path --tick --ready-file --duration --help"},
 	}
 	for _, tt := range tests {
 		var got []string

@@ -15,6 +15,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/writequeue"
 )
 
 // gcPercent halves what the garbage collector lets grow: the agent allocates
@@ -70,12 +71,15 @@ func agentConfig(in *agentInput) agent.Config {
 	cfg := agent.Config{
 		Tick:      in.Config.EffectiveTick(),
 		IdleAudit: in.Config.IdleAudit,
-		BootID:    bootID(),
-		ProcRoot:  procRoot,
-		BootTime:  tracer.BootTime,
-		CPUTime:   cpuTime,
-		Now:       time.Now,
-		Ready:     in.Ready,
+		Queues: writequeue.Limits{
+			Pending: uint64(in.Config.WarnPending), Undrained: in.Config.WarnUndrained, Flush: in.Config.WarnFlushP99,
+		},
+		BootID:   bootID(),
+		ProcRoot: procRoot,
+		BootTime: tracer.BootTime,
+		CPUTime:  cpuTime,
+		Now:      time.Now,
+		Ready:    in.Ready,
 	}
 	for k := range finding.KindCount {
 		cfg.Threshold[k] = in.Config.Threshold(k)

@@ -181,6 +181,18 @@ func (r *records) Loss(l *finding.Loss) {
 	}
 }
 
+// WriteQueue implements agent.Output.
+func (r *records) WriteQueue(w *finding.WriteQueue) {
+	if len(r.lines) > 0 {
+		r.buf = r.json.AppendWriteQueue(r.buf[:0], w)
+		put(r.lines, r.buf)
+	}
+	if len(r.text) > 0 {
+		r.buf = r.human.AppendWriteQueue(r.buf[:0], w)
+		put(r.text, r.buf)
+	}
+}
+
 func put(sinks []*sink.Sink, record []byte) {
 	for _, s := range sinks {
 		s.Put(sink.Finding, record)

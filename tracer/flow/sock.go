@@ -118,6 +118,8 @@ type Sock struct {
 	SendWindow                                  uint32
 
 	RTO, SRTT time.Duration
+	// MinRTT is the shortest round trip that was measured lately, 0 if none was.
+	MinRTT time.Duration
 	// LastReceive is since the last data segment came, LastAck since the last
 	// ACK came, LastSend since the last data segment was sent.
 	LastReceive, LastAck, LastSend time.Duration

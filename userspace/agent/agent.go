@@ -16,6 +16,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/owner"
 	"github.com/tcplimbo/tcplimbo/userspace/peer"
+	"github.com/tcplimbo/tcplimbo/userspace/writequeue"
 )
 
 // Kernel is the kernel side. Its methods are called from one goroutine.
@@ -49,6 +50,7 @@ type Kernel interface {
 type Output interface {
 	Finding(f *finding.Finding)
 	Loss(l *finding.Loss)
+	WriteQueue(w *finding.WriteQueue)
 }
 
 // Meter is told what the agent does, for metrics.
@@ -62,7 +64,11 @@ type Meter interface {
 	Delay(d time.Duration)
 	// Kernel takes the kernel side's counters, once a tick.
 	Kernel(s flow.Stats)
-	WriteQueues(q flow.WriteQueues)
+	// WriteQueues takes what a patrol found waiting to be acknowledged, the pairs
+	// with most of it, and how many are above each limit.
+	WriteQueues(q flow.WriteQueues, rows []writequeue.Row, above [finding.QueueLimits]int)
+	// Flushed takes the bucket of a flush delay, see writequeue.Bounds.
+	Flushed(bucket int)
 	Patrol(cost time.Duration)
 }
 
@@ -76,6 +82,8 @@ type Config struct {
 	// Poll is how often all connections are walked where no event tells of any;
 	// 0 where events do.
 	Poll time.Duration
+	// Queues are the limits of what waits to be acknowledged.
+	Queues writequeue.Limits
 	// BootID makes finding ids unique across hosts and boots.
 	BootID string
 	// ProcRoot is where the proc file system is mounted.
@@ -113,6 +121,7 @@ type Agent struct {
 	patrol            patrol
 	audit             audit
 	keeping           keeping
+	flush             flush
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
 	// or other ends has just cost much.
@@ -128,9 +137,11 @@ type Agent struct {
 	queries []owner.Query
 	pending []*detect.Verdict
 	again   []*flow.Sock
-	spoken  int // of pending
-	stuck   []*flow.Sock
-	found   []*flow.Sock
+	batch   []*flow.Sock
+	// of pending: how many were said, and up to which they were read for that
+	spoken, readTo int
+	stuck          []*flow.Sock
+	found          []*flow.Sock
 	// readAt is when the reading began that is put into words, confirmed and
 	// wall when it was done.
 	readAt, confirmed time.Duration
@@ -154,8 +165,9 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		open:    make(map[string]opened),
 		survey:  newSurvey(&cfg),
 		patrol:  newPatrol(&cfg),
-		keeping: keeping{noted: make(map[flow.Key]notedSock)},
 		audit:   audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
+		flush:   flush{book: writequeue.New(cfg.Queues)},
+		keeping: keeping{noted: make(map[flow.Key]notedSock)},
 	}
 	a.detector = detect.New(detect.Config{
 		Threshold: cfg.Threshold,
@@ -228,6 +240,9 @@ func (a *Agent) sleep() time.Duration {
 	if a.patrol.walking {
 		wake = min(wake, now+slicePause)
 	}
+	if due, ok := a.flush.due(); ok {
+		wake = min(wake, due)
+	}
 	return max(0, wake-now)
 }
 
@@ -270,7 +285,10 @@ func (a *Agent) step(now time.Duration) error {
 	if err := a.speak(); err != nil {
 		return err
 	}
-	return a.patrolSome()
+	if err := a.patrolSome(); err != nil {
+		return err
+	}
+	return a.follow(a.cfg.BootTime())
 }
 
 // age gives the sockets of the young generation a tick to leave their state.
@@ -328,12 +346,19 @@ func (a *Agent) countEvents() {
 	}
 }
 
+// speakMost is how much is said at once: where 100,000 sockets are stuck at the
+// start, what is known of them is not held in memory twice.
+const speakMost = 8192
+
 // judge reads the sockets that are due and lets the detector decide.
 func (a *Agent) judge() error {
 	for {
 		now := a.cfg.BootTime()
 		if now < a.quiet {
 			return nil
+		}
+		if a.detector.Decided() >= speakMost {
+			return nil // the rest when these are said
 		}
 		socks := a.detector.Due(now)
 		if len(socks) == 0 {

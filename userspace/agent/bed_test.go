@@ -13,6 +13,7 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/writequeue"
 )
 
 const (
@@ -147,6 +148,7 @@ type recorder struct {
 	mu       sync.Mutex
 	findings []finding.Finding
 	losses   []finding.Loss
+	queues   []finding.WriteQueue
 	// during runs once, while a finding is written.
 	during func()
 }
@@ -170,6 +172,12 @@ func (r *recorder) Loss(l *finding.Loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.losses = append(r.losses, *l)
+}
+
+func (r *recorder) WriteQueue(w *finding.WriteQueue) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queues = append(r.queues, *w)
 }
 
 func (r *recorder) stop(during func()) {
@@ -208,6 +216,7 @@ type gauges struct {
 	kernel   flow.Stats
 	patrols  int
 	queues   flow.WriteQueues
+	flushed  [len(writequeue.Bounds) + 1]int
 }
 
 func newGauges(t *testing.T) *gauges {
@@ -290,10 +299,16 @@ func (g *gauges) Patrol(d time.Duration) {
 	}
 }
 
-func (g *gauges) WriteQueues(q flow.WriteQueues) {
+func (g *gauges) WriteQueues(q flow.WriteQueues, _ []writequeue.Row, _ [finding.QueueLimits]int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.queues = q
+}
+
+func (g *gauges) Flushed(bucket int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.flushed[bucket]++
 }
 
 // atZero reports that everything that opened was resolved.

@@ -74,6 +74,9 @@ func (k *fakeKernel) reading(s flow.Sock) flow.Sock {
 	if s.State == flow.StateSynSent {
 		s.Waiting = s.LastAck
 	}
+	if s.State == flow.StateEstablished {
+		s.LastSend = s.LastAck
+	}
 	return s
 }
 
@@ -153,6 +156,10 @@ func (k *fakeKernel) WriteQueues() (q flow.WriteQueues, err error) {
 	for _, s := range k.socks {
 		if s.State == flow.StateEstablished && s.WriteSeq != s.SndUna {
 			q.Sockets++
+			q.Pairs = append(q.Pairs, flow.WriteQueue{
+				Pair:    flow.Pair{Local: netip.AddrPortFrom(s.Local.Addr(), 0), Peer: s.Peer, NetNS: s.NetNS},
+				Sockets: 1, Unsent: uint64(s.WriteSeq - s.SndUna), Undrained: k.boot() - k.entered[s.Addr], Sample: s.Key,
+			})
 		}
 	}
 	return q, nil

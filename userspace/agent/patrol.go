@@ -95,11 +95,9 @@ func (a *Agent) patrolSome() error {
 func (a *Agent) endPatrol() error {
 	a.patrol.done()
 	a.meter.Patrol(a.patrol.spent)
-	q, err := a.kernel.WriteQueues()
-	if err != nil {
+	if err := a.queued(); err != nil {
 		return err
 	}
-	a.meter.WriteQueues(q)
 	if a.patrol.want.Idle == 0 {
 		return nil
 	}

@@ -30,8 +30,10 @@ type peers struct {
 	// quiet is until when what falls due waits for others.
 	quiet time.Duration
 	socks []*flow.Sock
-	// ends are those found, in the order of the pending verdicts; nil: none.
-	ends []*flow.Sock
+	// ends are those found, in the order of the pending verdicts; nil: none. asked
+	// are their queries, by number.
+	ends  []*flow.Sock
+	asked []int
 }
 
 // find fills ends. The walk is made before the owners are looked for, so that one
@@ -59,7 +61,9 @@ func (p *peers) find(pending []*detect.Verdict, clock func() time.Duration, cost
 
 // queries adds a query for each end that was found.
 func (p *peers) queries(to []owner.Query) []owner.Query {
+	p.asked = p.asked[:0]
 	for _, end := range p.ends {
+		p.asked = append(p.asked, len(to))
 		if end != nil {
 			to = append(to, owner.Query{Sock: end})
 		}
@@ -67,27 +71,31 @@ func (p *peers) queries(to []owner.Query) []owner.Query {
 	return to
 }
 
-// reread adds the ends, to be read at the same moment as the findings' sockets.
-func (p *peers) reread(to []*flow.Sock) []*flow.Sock {
-	for _, end := range p.ends {
+// reread adds the ends of some pending verdicts, to be read at the same moment as the
+// findings' sockets.
+func (p *peers) reread(socks []*flow.Sock, from, to int) []*flow.Sock {
+	if len(p.ends) == 0 {
+		return socks
+	}
+	for _, end := range p.ends[from:to] {
 		if end != nil {
 			*end = flow.Sock{ID: end.ID}
-			to = append(to, end)
+			socks = append(socks, end)
 		}
 	}
-	return to
+	return socks
 }
 
-// confirm says what is known of the other ends, now that they and the findings
-// were read again, as often as they are. queries are those that were added.
-func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query) {
-	next := 0
-	for i, end := range p.ends {
-		if end == nil {
-			continue
+// confirm says what is known of the other ends of some pending verdicts, now that
+// they and the findings were read again, as often as they are.
+func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query, from, to int) {
+	if len(p.ends) == 0 {
+		return
+	}
+	for i := from; i < to; i++ {
+		if end := p.ends[i]; end != nil {
+			pending[i].Peer = peerOf(&pending[i].Sock, end, &queries[p.asked[i]].Result)
 		}
-		pending[i].Peer = peerOf(&pending[i].Sock, end, &queries[next].Result)
-		next++
 	}
 }
 

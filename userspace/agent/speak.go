@@ -50,7 +50,7 @@ func (a *Agent) speak() error {
 	if err := a.findOwners(verdicts); err != nil {
 		return err
 	}
-	a.readAt = -stale
+	a.readTo = 0
 	for i := range verdicts {
 		v := &verdicts[i]
 		if err := a.refresh(); err != nil {
@@ -76,20 +76,25 @@ func (a *Agent) speak() error {
 // writing take a few milliseconds; what takes longer was stopped in between
 // (SIGSTOP, a suspended machine), and then everything may have moved on.
 // refreshTries bounds what a machine may cost that is always that slow.
+// confirmBatch is how much is read at once: more would be stale before it is said
+// where thousands are told at once on a busy host, and be read again and again.
 const (
 	stale        = 200 * time.Millisecond
 	refreshTries = 3
+	confirmBatch = 256
 )
 
-// refresh reads again what is still to be said, unless that was just done.
+// refresh reads again what is said next, unless that was just done.
 func (a *Agent) refresh() error {
 	now := a.cfg.BootTime()
-	if now-a.readAt < stale {
+	if now-a.confirmed < stale && a.spoken < a.readTo {
 		return nil
 	}
-	for try := 0; try < refreshTries && now-a.readAt >= stale; try++ {
+	from := a.spoken
+	a.readTo = min(from+confirmBatch, len(a.pending))
+	for try := 0; from < a.readTo && try < refreshTries && (try == 0 || now-a.readAt >= stale); try++ {
 		a.readAt = now
-		if err := a.confirm(); err != nil {
+		if err := a.confirm(from, a.readTo); err != nil {
 			return err
 		}
 		now = a.cfg.BootTime()
@@ -150,7 +155,6 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	for _, v := range a.pending {
 		a.again = append(a.again, &flow.Sock{ID: v.Sock.ID})
 	}
-	a.again = a.peers.reread(a.again)
 	return nil
 }
 
@@ -161,13 +165,14 @@ const holderShare = 4
 
 // confirm reads once more what is about to be written: finding the holders took
 // time, and a socket that moved on meanwhile must not be reported.
-func (a *Agent) confirm() error {
-	if err := a.kernel.Read(a.again[a.spoken:], false); err != nil {
+func (a *Agent) confirm(from, to int) error {
+	a.batch = a.peers.reread(append(a.batch[:0], a.again[from:to]...), from, to)
+	if err := a.kernel.Read(a.batch, false); err != nil {
 		return fmt.Errorf("reading sockets: %w", err)
 	}
 	now := a.cfg.BootTime()
 	a.stuck = a.stuck[:0]
-	for i := a.spoken; i < len(a.pending); i++ {
+	for i := from; i < to; i++ {
 		v, s, q := a.pending[i], a.again[i], &a.queries[i]
 		if v.Sock.Gone {
 			continue
@@ -198,7 +203,7 @@ func (a *Agent) confirm() error {
 			a.stuck = append(a.stuck, &flow.Sock{ID: v.Sock.ID})
 		}
 	}
-	a.peers.confirm(a.pending, a.queries[len(a.pending):])
+	a.peers.confirm(a.pending, a.queries, from, to)
 	return a.track(a.stuck)
 }
 

@@ -44,7 +44,8 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	want := Run{
 		SynSent: 3 * time.Second, FinWait2: 30 * time.Second, CloseWait: 30 * time.Second, Closing: time.Minute,
 		Output: OutputJSON, LogFileMaxSize: 100 << 20, MetricsAddr: "127.0.0.1:9890", Tick: 250 * time.Millisecond,
-		Kernel: SourceAuto,
+		Kernel:      SourceAuto,
+		Established: 15 * time.Second, WarnPending: 128 << 20, WarnUndrained: 30 * time.Second, WarnFlushP99: 50 * time.Millisecond,
 	}
 	if !equal(got, &want) {
 		t.Errorf("defaults\n got %+v\nwant %+v", *got, want)
@@ -59,11 +60,11 @@ func equal(a, b *Run) bool {
 }
 
 type flat struct {
-	durations           [6]time.Duration
+	durations           [10]time.Duration
 	output              Output
 	logFile, addr, conf string
 	ready               string
-	logSize             int64
+	logSize, pending    int64
 	sizes               [3]int
 	kernel              KernelSource
 	pins                string
@@ -71,9 +72,11 @@ type flat struct {
 
 func comparable(r Run) flat {
 	return flat{
-		durations: [6]time.Duration{r.SynSent, r.FinWait2, r.CloseWait, r.Closing, r.Tick, r.Duration},
-		output:    r.Output, logFile: r.LogFile, addr: r.MetricsAddr, conf: r.ConfigFile, ready: r.ReadyFile,
-		logSize: r.LogFileMaxSize, sizes: [3]int{r.RingBytes, r.MaxPromoted, r.YoungSlots},
+		durations: [10]time.Duration{
+			r.SynSent, r.FinWait2, r.CloseWait, r.Established, r.Closing, r.IdleAudit, r.WarnUndrained, r.WarnFlushP99, r.Tick, r.Duration,
+		},
+		output: r.Output, logFile: r.LogFile, addr: r.MetricsAddr, conf: r.ConfigFile, ready: r.ReadyFile,
+		logSize: r.LogFileMaxSize, pending: r.WarnPending, sizes: [3]int{r.RingBytes, r.MaxPromoted, r.YoungSlots},
 		kernel: r.Kernel, pins: r.PinPath,
 	}
 }
@@ -116,6 +119,7 @@ func TestPrecedence(t *testing.T) {
 func TestEverySource(t *testing.T) {
 	values := map[string]string{
 		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "none",
+		"warn-pending": "1MiB", "warn-undrained": "3s", "warn-flush-p99": "4ms",
 		"log-file": "/var/log/limbo.json", "log-file-max-size": "64k", "metrics-addr": "", "tick": "10ms",
 		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128",
 		"source": "sockdiag", "pin-path": "/sys/fs/bpf/limbo",
@@ -125,6 +129,7 @@ func TestEverySource(t *testing.T) {
 		LogFile: "/var/log/limbo.json", LogFileMaxSize: 64 << 10, Tick: 10 * time.Millisecond, ReadyFile: "/run/ready",
 		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128,
 		Kernel: SourceSockDiag, PinPath: "/sys/fs/bpf/limbo",
+		WarnPending: 1 << 20, WarnUndrained: 3 * time.Second, WarnFlushP99: 4 * time.Millisecond,
 	}
 	var file strings.Builder
 	env := map[string]string{}
@@ -194,6 +199,7 @@ func TestBadValues(t *testing.T) {
 		{"log-file-max-size", "big", `--log-file-max-size: "big" is not a size; allowed: 0 (never rotate) or at least 64KiB, such as 100MiB`},
 		{"log-file-max-size", "-1", `--log-file-max-size: "-1" is negative; allowed: 0 (never rotate) or at least 64KiB, such as 100MiB`},
 		{"log-file-max-size", "9999999999G", `--log-file-max-size: "9999999999G" is too large; allowed: 0 (never rotate) or at least 64KiB, such as 100MiB`},
+		{"warn-pending", "-1", `--warn-pending: "-1" is negative; allowed: 0 (off) or a size, such as 128MiB`},
 		{"ring-bytes", "5000", `--ring-bytes: "5000" does not fit; allowed: 0 (chosen) or a power of two from 4096 to 268435456`},
 		{"ring-bytes", "2048", `--ring-bytes: "2048" does not fit; allowed: 0 (chosen) or a power of two from 4096 to 268435456`},
 		{"young-slots", "x", `--young-slots: "x" is not a size; allowed: 0 (chosen) or a power of two from 64 to 1048576`},

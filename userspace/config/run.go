@@ -54,6 +54,11 @@ type Run struct {
 	// listed, 0 for never.
 	IdleAudit time.Duration
 
+	// WarnPending is in bytes; these three are limits of what waits to be
+	// acknowledged, 0 for none.
+	WarnPending                 int64
+	WarnUndrained, WarnFlushP99 time.Duration
+
 	Output Output
 	// LogFile is the file that gets a copy of the JSON lines, "" for none.
 	LogFile string

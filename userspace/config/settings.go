@@ -37,6 +37,7 @@ func (s *Setting) Env() string {
 // The headings of the help.
 const (
 	groupThresholds = "What is flagged (0 turns the kind off)"
+	groupQueues     = "What is warned about (0 turns the warning off)"
 	groupOutput     = "Where it goes"
 	groupRunning    = "How it runs"
 	groupTuning     = "Tuning"
@@ -53,7 +54,7 @@ const SourceName = "source"
 
 // Settings returns all settings in the order of the help.
 func Settings() []Setting {
-	return slices.Concat(thresholdSettings(), outputSettings(), runningSettings(), tuningSettings())
+	return slices.Concat(thresholdSettings(), queueSettings(), outputSettings(), runningSettings(), tuningSettings())
 }
 
 func thresholdSettings() []Setting {

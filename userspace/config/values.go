@@ -110,6 +110,16 @@ func setSize(to *int64, text string) error {
 	return nil
 }
 
+// setBytes takes any number of bytes, 0 for none.
+func setBytes(to *int64, text string) error {
+	n, err := parseSize(text)
+	if err != nil {
+		return fmt.Errorf("%w; allowed: 0 (off) or a size, such as 128MiB", err)
+	}
+	*to = n
+	return nil
+}
+
 // The kernel's ring buffer is at least a page (kernel/bpf/ringbuf.c,
 // ringbuf_map_alloc); the upper ends bound the host's memory.
 const (

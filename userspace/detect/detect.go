@@ -129,6 +129,9 @@ func (d *Detector) Verdicts() []Verdict {
 	return v
 }
 
+// Decided returns how many verdicts wait to be taken.
+func (d *Detector) Decided() int { return len(d.verdicts) }
+
 // Event takes a kernel record into account.
 func (d *Detector) Event(e *flow.Event) {
 	ent := d.entries[e.Addr]

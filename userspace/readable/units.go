@@ -34,6 +34,9 @@ func appendTwo(dst []byte, big int64, bigUnit byte, small int64, smallUnit byte)
 	return append(strconv.AppendInt(dst, small, 10), smallUnit)
 }
 
+// Size returns a number of bytes as AppendSize writes it.
+func Size(n uint64) string { return string(AppendSize(nil, n)) }
+
 // AppendSize appends a number of bytes with a binary unit: 812 B, 12.1 KiB.
 func AppendSize(dst []byte, n uint64) []byte {
 	const units = "KMGTPE"

@@ -33,6 +33,7 @@ type Metrics struct {
 	patrols   prometheus.Counter
 	patrolled prometheus.Counter
 	resent    *prometheus.CounterVec
+	flushed   prometheus.Histogram
 }
 
 // Build is what identifies the program.
@@ -65,10 +66,11 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 		sinks:     newSinkCollector(),
 		patrols:   counter("patrols_total", "Walks that looked for stalled ESTABLISHED sockets.").WithLabelValues(),
 		patrolled: counter("patrol_seconds_total", "Time that these walks took.").WithLabelValues(),
+		flushed:   flushHistogram(),
 	}
 	m.registry.MustRegister(
 		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks,
-		&m.kernel, &m.queues, m.patrols, m.patrolled,
+		&m.kernel, &m.queues, m.patrols, m.patrolled, m.flushed,
 		buildInfo(build),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

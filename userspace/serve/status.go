@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/readable"
+	"github.com/tcplimbo/tcplimbo/userspace/writequeue"
 )
 
 //go:embed status.html
@@ -42,6 +45,14 @@ type statusData struct {
 	Total   int64
 	Rows    []statusRow
 	Off     []string
+	Queues  []queueRow
+}
+
+// queueRow is a service and a peer, as people read it.
+type queueRow struct {
+	Service, Peer, Pending, Undrained, P50, P99 string
+	Sockets, Samples                            uint64
+	Over                                        bool
 }
 
 func (p *statusPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -60,6 +71,7 @@ func (p *statusPage) data() statusData {
 		Up:      time.Since(p.started).Round(time.Second),
 		Problem: p.state.readiness(),
 		Off:     p.off(),
+		Queues:  queueRows(p.metrics.QueueRows()),
 	}
 	for _, k := range p.metrics.kinds {
 		for _, r := range Reasons(k) {
@@ -69,6 +81,27 @@ func (p *statusPage) data() statusData {
 		}
 	}
 	return d
+}
+
+func queueRows(rows []writequeue.Row) []queueRow {
+	shown := make([]queueRow, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		end := func(ap netip.AddrPort) string {
+			if ap.Port() == 0 {
+				return string(readable.AppendAddr(nil, ap.Addr()))
+			}
+			return string(readable.AppendAddrPort(nil, ap))
+		}
+		shown[i] = queueRow{
+			Service: end(r.Local), Peer: end(r.Peer), Pending: readable.Size(r.Pending()), Undrained: readable.Age(r.Undrained),
+			Sockets: r.Sockets, Samples: r.Samples, Over: r.Over != [finding.QueueLimits]bool{},
+		}
+		if r.Samples > 0 {
+			shown[i].P50, shown[i].P99 = r.P50.Round(time.Millisecond).String(), r.P99.Round(time.Millisecond).String()
+		}
+	}
+	return shown
 }
 
 // off lists the kinds that nobody looks for: no row is not the same as zero.

@@ -168,6 +168,9 @@ func (a *answer) info(v []byte, queued uint32) {
 	s := &a.sock
 	s.Retransmits, s.ProbesOut, s.Backoff = v[2], v[3], v[4]
 	s.RTO, s.SRTT = time.Duration(word(8))*time.Microsecond, time.Duration(word(68))*time.Microsecond
+	if rtt := word(148); rtt != 1<<32-1 {
+		s.MinRTT = time.Duration(rtt) * time.Microsecond
+	}
 	s.SndUna = uint32(binary.NativeEndian.Uint64(v[120:]))
 	s.RcvNxt = uint32(binary.NativeEndian.Uint64(v[128:]))
 	s.WriteSeq = s.SndUna + queued

@@ -19,7 +19,7 @@ import (
 
 // Lost says what is not known without eBPF, in one line.
 const Lost = "ages count from the first sight or are a lower bound, findings come up to a look late, " +
-	"how a socket ended, who connected or closed it, why a connect is not answered, user stacks, and mostly when the kernel gives up are not known"
+	"how a socket ended, who connected or closed it, why a connect is not answered, write queues by service, user stacks, and mostly when the kernel gives up are not known"
 
 // Alone says what follows where no other network namespace can be entered.
 const Alone = "only this network namespace is looked at, and only processes of the own user are named; CAP_SYS_ADMIN and CAP_SYS_PTRACE lift that"
@@ -94,6 +94,10 @@ func (s *Source) take(netns uint32, fn func(*flow.Sock)) func([]byte) error {
 func (s *Source) Read(socks []*flow.Sock, _ bool) error {
 	bySpace := map[uint32][]*flow.Sock{}
 	for _, sock := range socks {
+		if !sock.Peer.IsValid() {
+			*sock = flow.Sock{ID: sock.ID, Gone: true} // only addresses find it again
+			continue
+		}
 		bySpace[sock.NetNS] = append(bySpace[sock.NetNS], sock)
 	}
 	for netns, some := range bySpace {

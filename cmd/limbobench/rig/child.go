@@ -25,6 +25,8 @@ type loadSpec struct {
 	Batch   int // connections of each batch
 	Total   int // connections in all; 0 until standard input closes
 	Hold    int // idle connections instead of churn
+	// Queued connections have data waiting, which moves every few seconds.
+	Queued bool
 }
 
 // hello is the first line that a load prints.
@@ -79,12 +81,12 @@ func runLoad(spec loadSpec) error {
 	}()
 	out := json.NewEncoder(os.Stdout)
 	if spec.Hold > 0 {
-		return hold(ctx, spec.Hold, out)
+		return hold(ctx, spec.Hold, spec.Queued, out)
 	}
 	return churn(ctx, spec, begin, out)
 }
 
-func hold(ctx context.Context, connections int, out *json.Encoder) error {
+func hold(ctx context.Context, connections int, queued bool, out *json.Encoder) error {
 	if _, err := workload.RaiseFileLimit(uint64(2*connections + spareFiles)); err != nil {
 		return err
 	}
@@ -93,12 +95,23 @@ func hold(ctx context.Context, connections int, out *json.Encoder) error {
 		return err
 	}
 	defer held.Close()
+	if queued {
+		if err := held.Queue(); err != nil {
+			return err
+		}
+	}
 	if err := out.Encode(hello{}); err != nil {
 		return err
+	}
+	if queued {
+		return held.Trickle(ctx, trickle)
 	}
 	<-ctx.Done()
 	return nil
 }
+
+// trickle is how often each queued connection moves: nothing stalls.
+const trickle = 5 * time.Second
 
 // timeWaits is how many TIME_WAIT sockets the load's namespace keeps. At full
 // churn the default, 131,072, is reached in some seconds, and until then each

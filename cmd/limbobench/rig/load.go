@@ -190,17 +190,27 @@ type Held struct{ loads []*loadProcess }
 // Hold opens idle ESTABLISHED connections on loopback, two sockets each, in as
 // many processes as the limit of open files asks for.
 func Hold(ctx context.Context, connections int) (*Held, error) {
+	return holdAll(ctx, loadSpec{Hold: connections})
+}
+
+// HoldQueued opens connections on loopback whose one end has written what the
+// other one reads every few seconds only.
+func HoldQueued(ctx context.Context, connections int) (*Held, error) {
+	return holdAll(ctx, loadSpec{Hold: connections, Queued: true})
+}
+
+func holdAll(ctx context.Context, spec loadSpec) (*Held, error) {
 	most, err := filesMax()
 	if err != nil {
 		return nil, err
 	}
 	h := &Held{}
-	for left := connections; left > 0; {
+	for left := spec.Hold; left > 0; {
 		if ctx.Err() != nil {
 			return nil, errors.Join(ctx.Err(), h.Close())
 		}
 		n := min(left, most/2)
-		l, err := startLoad(loadSpec{Hold: n})
+		l, err := startLoad(loadSpec{Hold: n, Queued: spec.Queued})
 		if err != nil {
 			return nil, errors.Join(err, h.Close())
 		}

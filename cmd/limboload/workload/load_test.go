@@ -3,6 +3,9 @@ package workload
 import (
 	"context"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestChurn(t *testing.T) {
@@ -73,4 +76,56 @@ func TestHold(t *testing.T) {
 	if n := count(); n != 0 {
 		t.Errorf("%d established ends after Close", n)
 	}
+}
+
+// Queued connections have data that is not acknowledged, and go on.
+func TestQueue(t *testing.T) {
+	h, err := Hold(nil, IPv4, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.Queue(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(h.fds); i += 2 {
+		if n, err := unix.IoctlGetInt(h.fds[i], unix.SIOCOUTQ); err != nil || n == 0 {
+			t.Errorf("connection %d has %d bytes queued, %v", i/2, n, err)
+		}
+	}
+	before := received(t, h)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.Trickle(ctx, 200*time.Millisecond) }()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		moved := 0
+		for i, n := range received(t, h) {
+			if n > before[i] {
+				moved++
+			}
+		}
+		if moved == len(before) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d connections move", moved, len(before))
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// received is how much the accepting ends have got.
+func received(t *testing.T, h *Held) (n []uint64) {
+	t.Helper()
+	for i := 1; i < len(h.fds); i += 2 {
+		info, err := unix.GetsockoptTCPInfo(h.fds[i], unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = append(n, info.Bytes_received)
+	}
+	return n
 }

@@ -51,6 +51,7 @@ const (
 	wordResolved = "RESOLVED"
 	wordLoss     = "LOSS"
 	wordAudit    = "IDLE"
+	wordQueue    = "QUEUE"
 
 	red    = "\x1b[1;31m"
 	yellow = "\x1b[33m"
@@ -92,6 +93,28 @@ func (c *Formatter) AppendLoss(dst []byte, l *finding.Loss) []byte {
 	}
 	b.list(facts, faint)
 	return b.end()
+}
+
+// AppendWriteQueue appends a warning about write queues as a block of lines.
+func (c *Formatter) AppendWriteQueue(dst []byte, w *finding.WriteQueue) []byte {
+	color := yellow
+	if w.Status == finding.Resolved {
+		color = green
+	}
+	b := c.begin(dst, w.Time, wordQueue, color)
+	b.text(readable.Safe(w.Message, maxMessage))
+	b.list([]string{
+		connections(w.Sockets), "unsent " + readable.Size(w.Unsent), "unacknowledged " + readable.Size(w.Unacked),
+		"netns " + decimal(uint64(w.NetNS)),
+	}, faint)
+	return b.end()
+}
+
+func connections(n uint64) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return decimal(n) + " connections"
 }
 
 func wordOf(s finding.Status) string {

@@ -42,6 +42,10 @@ var contractKeys = strings.Fields(`
 	tcplimbo.listener.pid tcplimbo.listener.accept_queue tcplimbo.listener.accept_limit
 	tcplimbo.tcp.outcome
 	tcplimbo.loss.where tcplimbo.loss.count tcplimbo.loss.reread
+	tcplimbo.write_queue.limit tcplimbo.write_queue.status tcplimbo.write_queue.sockets
+	tcplimbo.write_queue.unsent_bytes tcplimbo.write_queue.unacked_bytes tcplimbo.write_queue.undrained_seconds
+	tcplimbo.write_queue.flush_p50_seconds tcplimbo.write_queue.flush_p99_seconds tcplimbo.write_queue.flush_samples
+	tcplimbo.write_queue.min_rtt_seconds
 `)
 
 // notYet are keys of issues that are still to come.
@@ -67,6 +71,9 @@ func allLines() [][]byte {
 	}
 	for _, l := range sinktest.Losses() {
 		lines = append(lines, e.AppendLoss(nil, &l))
+	}
+	for _, w := range sinktest.WriteQueues() {
+		lines = append(lines, e.AppendWriteQueue(nil, &w))
 	}
 	return lines
 }
