@@ -64,11 +64,23 @@ func New(opt Options) *Encoder {
 // AppendTransition appends a change of state or a retransmission as one line.
 // It allocates only if dst has to grow.
 func (e *Encoder) AppendTransition(dst []byte, t *finding.Transition) []byte {
-	return e.appendTransition(dst, t, appendAddresses)
+	return e.appendTransition(dst, t, plainParts)
 }
 
-func (e *Encoder) appendTransition(dst []byte, t *finding.Transition, addresses func([]byte, *flow.ID) []byte) []byte {
-	dst = appendTime(dst, `{"time":`, t.Time)
+// parts append those members of a transition's line that are often the same.
+type parts struct {
+	time      func([]byte, time.Time) []byte
+	head      func([]byte, *finding.Transition) []byte
+	addresses func([]byte, *flow.ID) []byte
+	socket    func([]byte, *flow.ID) []byte
+}
+
+var plainParts = &parts{time: appendFirst, head: appendHead, addresses: appendAddresses, socket: appendIdentity}
+
+func appendFirst(dst []byte, t time.Time) []byte { return appendTime(dst, `{"time":`, t) }
+
+// appendHead appends what depends on the states alone.
+func appendHead(dst []byte, t *finding.Transition) []byte {
 	dst = append(dst, `,"level":"info","message":"`...)
 	if t.Retransmit {
 		dst = append(dst, "retransmission in "...)
@@ -77,12 +89,18 @@ func (e *Encoder) appendTransition(dst []byte, t *finding.Transition, addresses 
 		dst = append(dst, " to "...)
 	}
 	dst = append(dst, t.New.Label()...)
-	dst = append(dst, `","event.name":"tcplimbo.transition"`+schema+`,"network.transport":"tcp"`...)
-	dst = addresses(appendState(dst, &t.ID, t.New), &t.ID)
+	return append(dst, `","event.name":"tcplimbo.transition"`+schema+`,"network.transport":"tcp"`...)
+}
+
+func appendIdentity(dst []byte, id *flow.ID) []byte { return appendSocket(dst, id, 0) }
+
+func (e *Encoder) appendTransition(dst []byte, t *finding.Transition, p *parts) []byte {
+	dst = p.head(p.time(dst, t.Time), t)
+	dst = p.addresses(appendState(dst, &t.ID, t.New), &t.ID)
 	if role := t.Role.String(); role != "" {
 		dst = appendName(dst, `,"tcplimbo.tcp.role":`, role)
 	}
-	dst = appendSocket(dst, &t.ID, 0)
+	dst = p.socket(dst, &t.ID)
 	if t.Retransmit {
 		dst = append(dst, `,"tcplimbo.tcp.retransmit":true`...)
 		dst = appendRetransmitKind(dst, t.RetransmitKind)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
@@ -32,9 +33,16 @@ func TestStream(t *testing.T) {
 			}
 		}
 	}
-	for range 2 {
+	now := time.Date(2026, 2, 28, 23, 59, 59, 999_999_999, time.UTC)
+	times := []time.Time{now, now.Add(1), now.Add(2), now, {}, now.AddDate(9000, 0, 0), time.Unix(0, 5), now.Add(time.Hour).Local()}
+	n := 0
+	for range 3 {
 		for _, id := range ids {
-			tr := finding.Transition{ID: id, Old: flow.StateSynSent, New: flow.StateEstablished}
+			tr := finding.Transition{
+				ID: id, Time: times[n%len(times)], Old: flow.State(n % int(flow.StateMax)), New: flow.State(n / 7 % int(flow.StateMax)),
+				Retransmit: n%5 == 0, Role: flow.Role(n % 3), Previous: time.Duration(n),
+			}
+			n++
 			if got, want := s.AppendTransition(nil, &tr), e.AppendTransition(nil, &tr); !bytes.Equal(got, want) {
 				t.Fatalf("%+v:\n%swant\n%s", id, got, want)
 			}
