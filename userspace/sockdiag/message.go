@@ -138,6 +138,9 @@ func (a *answer) attributes(b []byte, queued uint32) error {
 		if n < unix.SizeofNlAttr || n > len(b) {
 			return fmt.Errorf("decoding inet_diag_msg: an attribute of %d bytes in %d", n, len(b))
 		}
+		if kind == attrInfo && n-unix.SizeofNlAttr < infoSize {
+			return fmt.Errorf("decoding tcp_info: %d bytes, want %d; boot Linux 5.4 or newer", n-unix.SizeofNlAttr, infoSize)
+		}
 		a.attribute(kind, b[unix.SizeofNlAttr:n], queued)
 		b = b[min(len(b), (n+3)&^3):]
 	}
@@ -147,7 +150,7 @@ func (a *answer) attributes(b []byte, queued uint32) error {
 func (a *answer) attribute(kind uint16, v []byte, queued uint32) {
 	s := &a.sock
 	switch {
-	case kind == attrInfo && len(v) >= infoSize && !s.TimeWait:
+	case kind == attrInfo && !s.TimeWait:
 		a.info(v, queued)
 	case kind == attrMemory && len(v) >= 8:
 		// SK_MEMINFO_RMEM_ALLOC, SK_MEMINFO_RCVBUF

@@ -3,6 +3,7 @@ package sockdiag
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,6 +153,15 @@ func TestDecode(t *testing.T) {
 		if s.Local != here || s.Peer != there || s.Cookie != 0x1_2345_6789 || s.NetNS != testNetNS || netnsOf(s.Addr) != testNetNS || !tt.want(s) {
 			t.Errorf("%s: got %+v", tt.name, *s)
 		}
+	}
+}
+
+// TestOldKernel: without the window that the peer announces, nothing is said.
+func TestOldKernel(t *testing.T) {
+	m := message{family: unix.AF_INET, state: 1, local: here, peer: there, info: info(0, 0, nil)[:infoSize-4]}
+	var a answer
+	if err := a.decode(m.bytes(), testNetNS); err == nil || !strings.Contains(err.Error(), "Linux 5.4") {
+		t.Errorf("got %v", err)
 	}
 }
 
