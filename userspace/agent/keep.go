@@ -139,8 +139,9 @@ func (a *Agent) restore(now time.Duration) error {
 		return err
 	}
 	for i, s := range socks {
-		// Another connect on the same socket: it keeps its cookie.
-		if !s.Gone && s.State == flow.StateSynSent && s.Waiting >= 0 && now-s.Waiting > since[i]+synLater {
+		// Another connect on the same socket: it keeps its cookie. Without eBPF the
+		// time since its SYN is a lower bound, which proves nothing here.
+		if a.cfg.Poll == 0 && !s.Gone && s.State == flow.StateSynSent && s.Waiting >= 0 && now-s.Waiting > since[i]+synLater {
 			a.detector.Drop(s.ID, now)
 		}
 	}
