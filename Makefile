@@ -8,6 +8,9 @@ DESTDIR ?=
 FLAGS ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 60s
+# How long chaos goes on, and what it draws from: 0 is each fault once, a new seed.
+CHAOSTIME ?= 0
+SEED ?= 0
 # The kernels of test-kernels, by Debian's suites or by version.
 KERNELS ?= bullseye bookworm trixie sid
 # With 1, a test that needs root or BPF and has it not fails instead of skipping, and so does lint
@@ -28,6 +31,7 @@ STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 # -buildvcs=false: the version is given here, and a work tree of another user is no reason to fail.
+BINARY := bin/tcplimbo
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
 	-ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)'
 
@@ -37,14 +41,15 @@ TEST := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0) $(GO) test $(if $(CC_FOUND
 
 # C that is ours, scripts, and the object's sources; headers/bpf is libbpf's.
 C_FILES := $(wildcard bpf/*.h bpf/*.c headers/*.h)
-SCRIPTS := .ci/run $(filter-out %.md,$(wildcard .ci/kernels/*)) $(wildcard headers/*.sh)
+SCRIPTS := $(addprefix .ci/,run vulnerabilities reproducible notices corpus) $(filter-out %.md,$(wildcard .ci/kernels/*)) \
+	$(wildcard headers/*.sh)
 GENERATE_INPUT := bpf headers tracer go.mod go.sum tools.go
 
 .DEFAULT_GOAL := help
 # Tests of one target would disturb those of another.
 .NOTPARALLEL:
-.PHONY: help run build test test-parts test-whole test-root test-kernels bench generate generate-check btf lint lint-go \
-	lint-c lint-scripts lint-words fmt fuzz install clean need-clang
+.PHONY: help run build test test-parts test-whole test-root test-kernels verifier-budget chaos bench generate generate-check btf lint lint-go \
+	lint-c lint-scripts lint-words vuln reproducible notices fmt fuzz install clean need-clang
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,7 +65,7 @@ run: build ## build and start the daemon, with sudo if need be; FLAGS="--close-w
 	fi
 
 build: ## build bin/tcplimbo, one static file
-	$(BUILD) -o bin/tcplimbo ./cmd/tcplimbo
+	$(BUILD) -o $(BINARY) ./cmd/tcplimbo
 
 test: test-parts test-whole ## run all tests; without root, those that need it skip and say so
 
@@ -77,13 +82,22 @@ test-root: TEST += $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E env PATH=$
 test-root: test ## the same as root, by sudo if need be; none may skip for want of it
 
 # What no kernel changes was tested before. Without KVM a guest is ten times slower than its host.
-test-kernels: ## run the kernel side's tests on Debian's kernels in QEMU; KERNELS="bullseye sid"
+# FLAGS=--write puts the table into docs/kernels.md.
+test-kernels: build ## run tests, scenarios and faults on Debian's kernels in QEMU, and print a table; KERNELS="bullseye sid"
 	.ci/kernels/fetch $(KERNELS)
 	CGO_ENABLED=0 $(GO) test -c -o bin/tracer.test ./tracer
-	@for kernel in $(KERNELS); do \
-		.ci/kernels/run "$$kernel" --timeout 600 --file bin/tracer.test --file tracer/testdata --module tcp_diag -- \
-			env REQUIRE_BPF=1 ./tracer.test -test.skip 'Relocation|FieldWidths|Fuzz' || exit; \
-	done
+	CGO_ENABLED=0 $(GO) test -c -o bin/e2e.test ./cmd/tcplimbo/e2e
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/limbochaos ./cmd/limbochaos
+	.ci/kernels/matrix $(FLAGS) $(KERNELS)
+
+verifier-budget: ## measure anew what the programs cost the verifier on each kernel, as root
+	.ci/kernels/fetch $(KERNELS)
+	CGO_ENABLED=0 $(GO) test -c -o bin/tracer.test ./tracer
+	.ci/kernels/budget $(KERNELS)
+
+chaos: build ## do faults to a running agent and compare with the workload's own log, as root; CHAOSTIME=10m SEED=7
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/limbochaos ./cmd/limbochaos
+	bin/limbochaos --tcplimbo $(BINARY) --time $(CHAOSTIME) --seed $(SEED) $(FLAGS)
 
 bench: ## measure the budgets, as root; FLAGS="-quick"
 	$(GO) run ./cmd/limbobench $(FLAGS)
@@ -134,11 +148,21 @@ lint-words:
 	@! grep -rnE --include='*.go' --include='*.[ch]' '\b(TODO|FIXME|XXX)\b([^(]|$$)' bpf cmd tracer userspace headers/*.h || \
 		{ echo 'make lint: a TODO names its owner: TODO(name)' >&2; exit 1; }
 
+vuln: ## look for known vulnerabilities; needs vuln.go.dev
+	.ci/vulnerabilities
+
+reproducible: ## build twice, from other folders and caches, and compare
+	.ci/reproducible
+
+notices: ## write bin/THIRD-PARTY-NOTICES, which goes where the binary goes
+	@mkdir -p bin
+	.ci/notices >bin/THIRD-PARTY-NOTICES
+
 fmt: ## format Go and C
 	$(GOFUMPT) -w .
 	$(CLANG_FORMAT) -i $(C_FILES)
 
-fuzz: ## run every fuzz target for FUZZTIME
+fuzz: ## run every fuzz target for FUZZTIME; .ci/corpus keeps what it found
 	@grep -rlE --include='*_test.go' '^func Fuzz' cmd tracer userspace | sort | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
 			echo "$${file%/*} $$target"; \

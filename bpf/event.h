@@ -11,6 +11,7 @@
 #define COMM_LEN 16
 #define NEVER 0xffffffffU
 #define CALLERS 5
+#define STACK_FRAMES 32
 
 enum event_type {
 	EVENT_NONE = 0,
@@ -43,6 +44,17 @@ enum retransmit_kind {
 	RETRANSMIT_OTHER = 8,
 	RETRANSMIT_KINDS = 9,
 };
+
+/* What a program was doing when the stack of a socket's opener was taken. */
+enum stack_of {
+	STACK_NONE = 0,
+	STACK_CONNECT = 1,
+	STACK_ACCEPT = 2,
+};
+
+/* Ids of stacks that are none. All others are made of what the stack is. */
+#define STACK_ID_NONE 0	 /* not taken */
+#define STACK_ID_EMPTY 1 /* the task has no frames in user space: a kernel thread */
 
 /* The task a socket was connected, shut down or closed by. */
 struct task_id {
@@ -174,6 +186,38 @@ struct holder {
 	__u8 pad[5];
 };
 
+/* A user stack, the innermost address first. Its id is a hash of all of this. */
+struct user_stack {
+	__u64 start_ns;	   /* when the process started, CLOCK_BOOTTIME */
+	__u64 start_stack; /* where its stack begins: exec moves that */
+	__u32 pid;	   /* thread group, in the agent's pid namespace; 0: not in it */
+	__u32 count;	   /* of addresses, those that calls return to */
+	__u64 caller;	   /* where the first address returns to, if no frame says so; or 0 */
+	__u64 frames[STACK_FRAMES];
+};
+
+/* The stacks of a socket, by its address; what names the socket beside them. */
+struct sock_stacks {
+	__u64 cookie; /* 0 where nobody had asked for it */
+	__u64 opener; /* ids */
+	__u64 reader; /* of who read the end of file */
+	__u8 daddr[16];
+	__u32 netns;
+	__u16 sport; /* 0: not known, it was connecting */
+	__u16 dport;
+	__u8 of; /* the opener's */
+	__u8 pad[7];
+};
+
+/* What taking stacks needs on a CPU. */
+struct stack_cpu {
+	struct user_stack stack; /* where one is put together */
+	__u64 busy;		 /* one is */
+	__u64 jiffies;		 /* when credit was last given */
+	__u64 credit;		 /* stacks that may be taken, times HZ */
+	__u64 refused;		 /* stacks not taken for want of it */
+};
+
 /*
  * Failures and work done in the kernel since load. Only ever added to, so that
  * a reader compares and never resets.
@@ -189,6 +233,8 @@ struct counters {
 	__u64 chain_moved;    /* walks that a concurrent change led astray */
 	__u64 stall_unsaid;   /* stalled sockets not told of, to leave room for other events */
 	__u64 syn_drop_lost;  /* a dropped SYN found no room, so its reason is not known */
+	__u64 stacks;	      /* user stacks that were not known yet */
+	__u64 stack_lost;     /* a stack, or whose it is, found no room */
 };
 
 /* Where a walk of the connection table stands, and what this kernel is. */

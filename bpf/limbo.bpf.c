@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * tcplimbo's kernel side: three tracepoints, one iterator, and programs that are
- * never attached but run by the agent when it wants them.
+ * tcplimbo's kernel side: tracepoints, one iterator, and programs that are never
+ * attached but run by the agent when it wants them.
  */
 #include "kernel.h"
 #include "net.h"
@@ -23,8 +23,10 @@
 #include "stall.h"
 #include "retransmit.h"
 #include "peer.h"
+#include "census.h"
 #include "walk.h"
 #include "holders.h"
+#include "stack.h"
 #include "syn.h"
 #include "local.h"
 
@@ -36,7 +38,7 @@
 #define AGE_MORE 1
 #define AGE_PROMOTED 2
 
-static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
+static __always_inline void handle(void *ctx, struct sock *sk, int oldstate, int newstate)
 {
 	/*
 	 * close() sets the state that close() leads to, also where that is the same
@@ -49,6 +51,10 @@ static __always_inline void handle(struct sock *sk, int oldstate, int newstate)
 			trace(sk, EVENT_TRANSITION, oldstate, newstate);
 		return;
 	}
+	if (stacks_wanted && newstate == TCP_SYN_SENT)
+		note_connect(ctx, sk);
+	if (stacks_wanted && newstate == TCP_CLOSE)
+		forget_stacks(sk);
 	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(oldstate))
@@ -63,7 +69,7 @@ int BPF_PROG(limbo_set_state, struct sock *sk, int oldstate, int newstate)
 {
 	if (nested_attached)
 		mark(sk, newstate);
-	handle(sk, oldstate, newstate);
+	handle(ctx, sk, oldstate, newstate);
 	return 0;
 }
 
@@ -77,7 +83,7 @@ int BPF_PROG(limbo_set_state_nested, struct sock *sk, int oldstate, int newstate
 	if (seen(sk, newstate))
 		return 0;
 	COUNT(nested);
-	handle(sk, oldstate, newstate);
+	handle(ctx, sk, oldstate, newstate);
 	return 0;
 }
 
@@ -163,6 +169,22 @@ int limbo_walk(struct bpf_raw_tracepoint_args *ctx)
 	}
 	walk.next = bucket;
 	return 0;
+}
+
+/* args: first bucket. Adds to census; returns where to go on, 0 for nowhere. */
+SEC("raw_tp/tcplimbo_listeners")
+int limbo_listeners(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 bucket = ctx->args[0];
+
+	for (int i = 0; i < WALK_RUN; i++) {
+		__u32 done = count_listeners(bucket);
+
+		bucket += done;
+		if (done != BLOCK)
+			return 0;
+	}
+	return bucket;
 }
 
 /* The namespace of the first process: its table of connections is everybody's. */
@@ -271,10 +293,43 @@ int limbo_local(struct bpf_raw_tracepoint_args *ctx)
 	return has_address(BPF_CORE_READ(c, skc_net.net));
 }
 
+/* The record of syscalls/sys_exit_*, as /sys/kernel/tracing shows its format. */
+struct sys_exit {
+	__u64 common;
+	__s64 nr;
+	__s64 ret;
+};
+
+/* Attached to the ends of accept and accept4, where the descriptor is known. */
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int limbo_accept(struct sys_exit *ctx)
+{
+	if (ctx->ret >= 0)
+		note_accept(ctx, ctx->ret);
+	return 0;
+}
+
+/*
+ * net/socket.c, sock_recvmsg_nosec(), 6.3: what a receive returned. Attached only
+ * while leaks in CLOSE_WAIT are known.
+ */
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(limbo_eof, struct sock *sk, int ret, int flags)
+{
+	if (ret || (flags & MSG_PEEK))
+		return 0;
+	if (sk->__sk_common.skc_state == TCP_CLOSE_WAIT && sk->sk_protocol == IPPROTO_TCP)
+		note_eof(ctx, sk);
+	return 0;
+}
+
 /* BTF keeps only types that something names: these are for bpf2go alone. */
 const struct event *keep_event __attribute__((unused));
 const struct syn_cause *keep_syn_cause __attribute__((unused));
 const struct holder *keep_holder __attribute__((unused));
+const struct sock_stacks *keep_sock_stacks __attribute__((unused));
+const struct user_stack *keep_user_stack __attribute__((unused));
+const enum stack_of *keep_stack_of __attribute__((unused));
 const enum event_type *keep_event_type __attribute__((unused));
 const enum sock_flag *keep_sock_flag __attribute__((unused));
 const enum retransmit_kind *keep_retransmit_kind __attribute__((unused));

@@ -8,8 +8,6 @@
 #ifndef TCPLIMBO_WALK_H
 #define TCPLIMBO_WALK_H
 
-#define BLOCK 32
-
 __u64 walk_heads[BLOCK] = {};
 /* States that are wanted; FIN_WAIT2 includes minisockets that stand in it. */
 __u32 walk_states = 0;
@@ -68,14 +66,17 @@ __noinline int read_value(__u32 index, __u32 tracking)
 static __always_inline bool walk_wants(struct sock_common *c)
 {
 	__u8 state = BPF_CORE_READ(c, skc_state);
+	bool timewait = state == TCP_TIME_WAIT;
 
 	if (walk_peers && !maybe_peer(c))
 		return false;
-	if (state == TCP_TIME_WAIT) {
+	if (timewait)
 		state = BPF_CORE_READ((struct inet_timewait_sock *)c, tw_substate);
+	if (!walk_peers)
+		count_state(state);
+	if (timewait)
 		return state == TCP_FIN_WAIT2 ? walk_states & (1U << TCP_FIN_WAIT2) :
 						walk_timewait != 0;
-	}
 	if (state == TCP_NEW_SYN_RECV || state > TCP_CLOSING)
 		return false;
 	if (state == TCP_ESTABLISHED && walk_waiting && !waits((struct sock *)c))
@@ -109,6 +110,7 @@ __noinline int walk_chain(__u64 node, __u32 bucket, __u32 last)
 {
 	__u32 count = walk.count;
 
+	begin_chain();
 	for (int i = 0; i < CHAIN_MAX; i++) {
 		if (!node || (node & 1)) {
 			if (node >> 1 == bucket)
@@ -118,10 +120,12 @@ __noinline int walk_chain(__u64 node, __u32 bucket, __u32 last)
 				return CHAIN_DONE;
 			}
 			walk.count = count;
+			uncount_chain();
 			return CHAIN_MOVED;
 		}
 		if (!walk_take(node - bpf_core_field_offset(struct sock_common, skc_nulls_node))) {
 			walk.count = count;
+			uncount_chain();
 			return CHAIN_FULL;
 		}
 		node = (__u64)BPF_CORE_READ((struct hlist_nulls_node *)node, next);

@@ -30,6 +30,26 @@ static __always_inline bool core_task_btf_helper(void)
 	return bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf);
 }
 
+/* The object is one for all machines; arch/x86/include/asm/ptrace.h has ax. */
+static __always_inline bool core_amd64(void)
+{
+	return bpf_core_field_exists(struct pt_regs, ax);
+}
+
+/*
+ * dd6e10fbd9fb "bpf: Add bpf_task_pt_regs() helper", 5.15: where a system call
+ * came from. Asked for on amd64 only.
+ */
+static __always_inline unsigned long core_user_sp(void)
+{
+	struct pt_regs *regs;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs) || !core_amd64())
+		return 0;
+	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	return BPF_CORE_READ(regs, sp);
+}
+
 /* 4f19cab76136 "bpf: Add a bpf_sock_from_file helper", 5.11 */
 static __always_inline bool core_sock_from_file_helper(void)
 {

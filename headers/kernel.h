@@ -45,6 +45,7 @@ enum {
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,
 	BPF_RB_RING_SIZE = 1,
+	BPF_F_USER_STACK = 256,
 };
 
 /* include/uapi/linux/bpf.h; the values are relocated, see core_fixes.h */
@@ -52,6 +53,7 @@ enum bpf_func_id {
 	BPF_FUNC_get_socket_cookie = 46,
 	BPF_FUNC_get_current_task_btf = 158,
 	BPF_FUNC_sock_from_file = 162,
+	BPF_FUNC_task_pt_regs = 175,
 };
 
 #define KERNEL_TYPE __attribute__((preserve_access_index))
@@ -64,6 +66,7 @@ enum bpf_func_id {
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define EEXIST 17
+#define MSG_PEEK 2
 
 /* include/net/tcp_states.h */
 enum tcp_state {
@@ -151,9 +154,15 @@ struct inet_ehash_bucket {
 } KERNEL_TYPE;
 
 /* include/net/inet_hashtables.h: the table of all connections */
+struct inet_listen_hashbucket {
+	struct hlist_nulls_head nulls_head;
+} KERNEL_TYPE;
+
 struct inet_hashinfo {
 	struct inet_ehash_bucket *ehash;
 	unsigned int ehash_mask;
+	unsigned int lhash2_mask;
+	struct inet_listen_hashbucket *lhash2;
 	bool pernet; /* 6.1: a namespace may have a table of its own */
 } KERNEL_TYPE;
 
@@ -381,6 +390,16 @@ struct nsproxy {
 	struct net *net_ns;
 } KERNEL_TYPE;
 
+/* arch/x86/include/asm/ptrace.h; other machines' have no ax */
+struct pt_regs {
+	unsigned long ax;
+	unsigned long sp;
+} KERNEL_TYPE;
+
+struct mm_struct {
+	unsigned long start_stack;
+} KERNEL_TYPE;
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -392,6 +411,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct task_struct *real_parent;
 	struct nsproxy *nsproxy;
+	struct mm_struct *mm;
 	char comm[16];
 } KERNEL_TYPE;
 

@@ -119,6 +119,11 @@ func TestMapsHoldGoTypes(t *testing.T) {
 		"write_pairs":    {unsafe.Sizeof(limboWritePairKey{}), unsafe.Sizeof(limboWritePair{}), 0},
 		"syn_drops":      {8, unsafe.Sizeof(limboSynDrop{}), 0},
 		"syn_causes":     {4, unsafe.Sizeof(limboSynCause{}), valuesMax},
+
+		"user_stacks":     {8, unsafe.Sizeof(limboUserStack{}), 0},
+		"socket_stacks":   {8, unsafe.Sizeof(limboSockStacks{}), 0},
+		"stack_cpus":      {4, unsafe.Sizeof(limboStackCpu{}), 0},
+		"leaky_processes": {4, 1, maxLeaky},
 	}
 	object := loadObject(t)
 	for name, w := range want {
@@ -153,6 +158,9 @@ func TestSizes(t *testing.T) {
 		{"sock_values", valuesSize, 208},
 		{"holder", holderSize, 96},
 		{"syn_cause", causeSize, 104},
+		{"sock_stacks", sockStacksSize, 56},
+		{"user_stack", userStackSize, 288},
+		{"stack_cpu", stackCPUSize, 320},
 		{"young_cpu", int(unsafe.Sizeof(limboYoungCpu{})), 64},
 	}
 	for _, tt := range tests {

@@ -22,6 +22,7 @@ import (
 const (
 	noCookieHelper    = "bpf_func_id___v512.BPF_FUNC_check_mtu___v512"
 	noTaskBTF         = "bpf_func_id.BPF_FUNC_get_current_task_btf"
+	noTaskRegs        = "bpf_func_id.BPF_FUNC_task_pt_regs"
 	noSockFromFile    = "bpf_func_id.BPF_FUNC_sock_from_file"
 	noTableOfOwn      = "inet_hashinfo.pernet"
 	noMicroseconds    = "tcp_sock.tcp_usec_ts"
@@ -48,11 +49,11 @@ var kernels = []struct {
 	{
 		name: "5.10",
 		absent: []string{
-			noCookieHelper, noTaskBTF, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
+			noCookieHelper, noTaskBTF, noTaskRegs, noSockFromFile, noTableOfOwn, noEntryStamp, noMicroseconds,
 			noKeepaliveTimer, noLinearTimeouts, noRTOMax,
 			noDropReason, noNeighbourHeads, noNeighbourHash, noMultipath,
 		},
-		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo", "task_struct.pid"},
+		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo", "task_struct.pid", "pt_regs.sp"},
 	},
 	// sk_timer is in a union without a name, and not keepalive's any more.
 	{

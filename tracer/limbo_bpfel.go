@@ -25,6 +25,8 @@ type limboCounters struct {
 	ChainMoved    uint64
 	StallUnsaid   uint64
 	SynDropLost   uint64
+	Stacks        uint64
+	StackLost     uint64
 }
 
 type limboEvent struct {
@@ -146,6 +148,19 @@ const (
 	limboSockFlagSOCK_TIMER      limboSockFlag = 128
 )
 
+type limboSockStacks struct {
+	_      structs.HostLayout
+	Cookie uint64
+	Opener uint64
+	Reader uint64
+	Daddr  [16]uint8
+	Netns  uint32
+	Sport  uint16
+	Dport  uint16
+	Of     uint8
+	Pad    [7]uint8
+}
+
 type limboSockValues struct {
 	_                 structs.HostLayout
 	Sk                uint64
@@ -203,6 +218,23 @@ type limboSockValues struct {
 	MinRttUs          uint32
 }
 
+type limboStackCpu struct {
+	_       structs.HostLayout
+	Stack   limboUserStack
+	Busy    uint64
+	Jiffies uint64
+	Credit  uint64
+	Refused uint64
+}
+
+type limboStackOf uint32
+
+const (
+	limboStackOfSTACK_NONE    limboStackOf = 0
+	limboStackOfSTACK_CONNECT limboStackOf = 1
+	limboStackOfSTACK_ACCEPT  limboStackOf = 2
+)
+
 type limboSynCause struct {
 	_           structs.HostLayout
 	Sk          uint64
@@ -225,6 +257,16 @@ type limboSynDrop struct {
 	Hash        uint32
 	Retransmits uint8
 	Pad         [3]uint8
+}
+
+type limboUserStack struct {
+	_          structs.HostLayout
+	StartNs    uint64
+	StartStack uint64
+	Pid        uint32
+	Count      uint32
+	Caller     uint64
+	Frames     [32]uint64
 }
 
 type limboWalkState struct {
@@ -307,19 +349,26 @@ type limboYoungTuple struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	limboMapEvents               = "events"
+	limboMapLeakyProcesses       = "leaky_processes"
 	limboMapMarks                = "marks"
 	limboMapOldGeneration        = "old_generation"
+	limboMapSocketStacks         = "socket_stacks"
+	limboMapStackCpus            = "stack_cpus"
 	limboMapSynCauses            = "syn_causes"
 	limboMapSynDrops             = "syn_drops"
+	limboMapUserStacks           = "user_stacks"
 	limboMapValues               = "values"
 	limboMapWanted               = "wanted"
 	limboMapWritePairs           = "write_pairs"
 	limboMapYoungCpus            = "young_cpus"
 	limboMapYoungRing            = "young_ring"
 	limboMapYoungTuples          = "young_tuples"
+	limboProgLimboAccept         = "limbo_accept"
 	limboProgLimboAge            = "limbo_age"
+	limboProgLimboEof            = "limbo_eof"
 	limboProgLimboHolders        = "limbo_holders"
 	limboProgLimboLearn          = "limbo_learn"
+	limboProgLimboListeners      = "limbo_listeners"
 	limboProgLimboLocal          = "limbo_local"
 	limboProgLimboRead           = "limbo_read"
 	limboProgLimboRetransmit     = "limbo_retransmit"
@@ -329,6 +378,8 @@ const (
 	limboProgLimboSynDropped     = "limbo_syn_dropped"
 	limboProgLimboWalk           = "limbo_walk"
 	limboVarAskedAddress         = "asked_address"
+	limboVarCensus               = "census"
+	limboVarChainCensus          = "chain_census"
 	limboVarCounts               = "counts"
 	limboVarCpus                 = "cpus"
 	limboVarHolderStates         = "holder_states"
@@ -337,12 +388,19 @@ const (
 	limboVarKeepHolder           = "keep_holder"
 	limboVarKeepRetransmitKind   = "keep_retransmit_kind"
 	limboVarKeepSockFlag         = "keep_sock_flag"
+	limboVarKeepSockStacks       = "keep_sock_stacks"
+	limboVarKeepStackOf          = "keep_stack_of"
 	limboVarKeepSynCause         = "keep_syn_cause"
+	limboVarKeepUserStack        = "keep_user_stack"
+	limboVarLeakyKnown           = "leaky_known"
 	limboVarNestedAttached       = "nested_attached"
 	limboVarPeerFilter           = "peer_filter"
 	limboVarPromotedCount        = "promoted_count"
 	limboVarPromotedFilter       = "promoted_filter"
 	limboVarRetransmitCounts     = "retransmit_counts"
+	limboVarStacksAlways         = "stacks_always"
+	limboVarStacksRate           = "stacks_rate"
+	limboVarStacksWanted         = "stacks_wanted"
 	limboVarTraceAges            = "trace_ages"
 	limboVarTraceAll             = "trace_all"
 	limboVarTraceFamily          = "trace_family"
@@ -411,9 +469,12 @@ type limboSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboProgramSpecs struct {
+	LimboAccept         *ebpf.ProgramSpec `ebpf:"limbo_accept"`
 	LimboAge            *ebpf.ProgramSpec `ebpf:"limbo_age"`
+	LimboEof            *ebpf.ProgramSpec `ebpf:"limbo_eof"`
 	LimboHolders        *ebpf.ProgramSpec `ebpf:"limbo_holders"`
 	LimboLearn          *ebpf.ProgramSpec `ebpf:"limbo_learn"`
+	LimboListeners      *ebpf.ProgramSpec `ebpf:"limbo_listeners"`
 	LimboLocal          *ebpf.ProgramSpec `ebpf:"limbo_local"`
 	LimboRead           *ebpf.ProgramSpec `ebpf:"limbo_read"`
 	LimboRetransmit     *ebpf.ProgramSpec `ebpf:"limbo_retransmit"`
@@ -428,17 +489,21 @@ type limboProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboMapSpecs struct {
-	Events        *ebpf.MapSpec `ebpf:"events"`
-	Marks         *ebpf.MapSpec `ebpf:"marks"`
-	OldGeneration *ebpf.MapSpec `ebpf:"old_generation"`
-	SynCauses     *ebpf.MapSpec `ebpf:"syn_causes"`
-	SynDrops      *ebpf.MapSpec `ebpf:"syn_drops"`
-	Values        *ebpf.MapSpec `ebpf:"values"`
-	Wanted        *ebpf.MapSpec `ebpf:"wanted"`
-	WritePairs    *ebpf.MapSpec `ebpf:"write_pairs"`
-	YoungCpus     *ebpf.MapSpec `ebpf:"young_cpus"`
-	YoungRing     *ebpf.MapSpec `ebpf:"young_ring"`
-	YoungTuples   *ebpf.MapSpec `ebpf:"young_tuples"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	LeakyProcesses *ebpf.MapSpec `ebpf:"leaky_processes"`
+	Marks          *ebpf.MapSpec `ebpf:"marks"`
+	OldGeneration  *ebpf.MapSpec `ebpf:"old_generation"`
+	SocketStacks   *ebpf.MapSpec `ebpf:"socket_stacks"`
+	StackCpus      *ebpf.MapSpec `ebpf:"stack_cpus"`
+	SynCauses      *ebpf.MapSpec `ebpf:"syn_causes"`
+	SynDrops       *ebpf.MapSpec `ebpf:"syn_drops"`
+	UserStacks     *ebpf.MapSpec `ebpf:"user_stacks"`
+	Values         *ebpf.MapSpec `ebpf:"values"`
+	Wanted         *ebpf.MapSpec `ebpf:"wanted"`
+	WritePairs     *ebpf.MapSpec `ebpf:"write_pairs"`
+	YoungCpus      *ebpf.MapSpec `ebpf:"young_cpus"`
+	YoungRing      *ebpf.MapSpec `ebpf:"young_ring"`
+	YoungTuples    *ebpf.MapSpec `ebpf:"young_tuples"`
 }
 
 // limboVariableSpecs contains global variables before they are loaded into the kernel.
@@ -446,6 +511,8 @@ type limboMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboVariableSpecs struct {
 	AskedAddress       *ebpf.VariableSpec `ebpf:"asked_address"`
+	Census             *ebpf.VariableSpec `ebpf:"census"`
+	ChainCensus        *ebpf.VariableSpec `ebpf:"chain_census"`
 	Counts             *ebpf.VariableSpec `ebpf:"counts"`
 	Cpus               *ebpf.VariableSpec `ebpf:"cpus"`
 	HolderStates       *ebpf.VariableSpec `ebpf:"holder_states"`
@@ -454,12 +521,19 @@ type limboVariableSpecs struct {
 	KeepHolder         *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepRetransmitKind *ebpf.VariableSpec `ebpf:"keep_retransmit_kind"`
 	KeepSockFlag       *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
+	KeepSockStacks     *ebpf.VariableSpec `ebpf:"keep_sock_stacks"`
+	KeepStackOf        *ebpf.VariableSpec `ebpf:"keep_stack_of"`
 	KeepSynCause       *ebpf.VariableSpec `ebpf:"keep_syn_cause"`
+	KeepUserStack      *ebpf.VariableSpec `ebpf:"keep_user_stack"`
+	LeakyKnown         *ebpf.VariableSpec `ebpf:"leaky_known"`
 	NestedAttached     *ebpf.VariableSpec `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.VariableSpec `ebpf:"peer_filter"`
 	PromotedCount      *ebpf.VariableSpec `ebpf:"promoted_count"`
 	PromotedFilter     *ebpf.VariableSpec `ebpf:"promoted_filter"`
 	RetransmitCounts   *ebpf.VariableSpec `ebpf:"retransmit_counts"`
+	StacksAlways       *ebpf.VariableSpec `ebpf:"stacks_always"`
+	StacksRate         *ebpf.VariableSpec `ebpf:"stacks_rate"`
+	StacksWanted       *ebpf.VariableSpec `ebpf:"stacks_wanted"`
 	TraceAges          *ebpf.VariableSpec `ebpf:"trace_ages"`
 	TraceAll           *ebpf.VariableSpec `ebpf:"trace_all"`
 	TraceFamily        *ebpf.VariableSpec `ebpf:"trace_family"`
@@ -506,26 +580,34 @@ func (o *limboObjects) Close() error {
 //
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboMaps struct {
-	Events        *ebpf.Map `ebpf:"events"`
-	Marks         *ebpf.Map `ebpf:"marks"`
-	OldGeneration *ebpf.Map `ebpf:"old_generation"`
-	SynCauses     *ebpf.Map `ebpf:"syn_causes"`
-	SynDrops      *ebpf.Map `ebpf:"syn_drops"`
-	Values        *ebpf.Map `ebpf:"values"`
-	Wanted        *ebpf.Map `ebpf:"wanted"`
-	WritePairs    *ebpf.Map `ebpf:"write_pairs"`
-	YoungCpus     *ebpf.Map `ebpf:"young_cpus"`
-	YoungRing     *ebpf.Map `ebpf:"young_ring"`
-	YoungTuples   *ebpf.Map `ebpf:"young_tuples"`
+	Events         *ebpf.Map `ebpf:"events"`
+	LeakyProcesses *ebpf.Map `ebpf:"leaky_processes"`
+	Marks          *ebpf.Map `ebpf:"marks"`
+	OldGeneration  *ebpf.Map `ebpf:"old_generation"`
+	SocketStacks   *ebpf.Map `ebpf:"socket_stacks"`
+	StackCpus      *ebpf.Map `ebpf:"stack_cpus"`
+	SynCauses      *ebpf.Map `ebpf:"syn_causes"`
+	SynDrops       *ebpf.Map `ebpf:"syn_drops"`
+	UserStacks     *ebpf.Map `ebpf:"user_stacks"`
+	Values         *ebpf.Map `ebpf:"values"`
+	Wanted         *ebpf.Map `ebpf:"wanted"`
+	WritePairs     *ebpf.Map `ebpf:"write_pairs"`
+	YoungCpus      *ebpf.Map `ebpf:"young_cpus"`
+	YoungRing      *ebpf.Map `ebpf:"young_ring"`
+	YoungTuples    *ebpf.Map `ebpf:"young_tuples"`
 }
 
 func (m *limboMaps) Close() error {
 	return _LimboClose(
 		m.Events,
+		m.LeakyProcesses,
 		m.Marks,
 		m.OldGeneration,
+		m.SocketStacks,
+		m.StackCpus,
 		m.SynCauses,
 		m.SynDrops,
+		m.UserStacks,
 		m.Values,
 		m.Wanted,
 		m.WritePairs,
@@ -540,6 +622,8 @@ func (m *limboMaps) Close() error {
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboVariables struct {
 	AskedAddress       *ebpf.Variable `ebpf:"asked_address"`
+	Census             *ebpf.Variable `ebpf:"census"`
+	ChainCensus        *ebpf.Variable `ebpf:"chain_census"`
 	Counts             *ebpf.Variable `ebpf:"counts"`
 	Cpus               *ebpf.Variable `ebpf:"cpus"`
 	HolderStates       *ebpf.Variable `ebpf:"holder_states"`
@@ -548,12 +632,19 @@ type limboVariables struct {
 	KeepHolder         *ebpf.Variable `ebpf:"keep_holder"`
 	KeepRetransmitKind *ebpf.Variable `ebpf:"keep_retransmit_kind"`
 	KeepSockFlag       *ebpf.Variable `ebpf:"keep_sock_flag"`
+	KeepSockStacks     *ebpf.Variable `ebpf:"keep_sock_stacks"`
+	KeepStackOf        *ebpf.Variable `ebpf:"keep_stack_of"`
 	KeepSynCause       *ebpf.Variable `ebpf:"keep_syn_cause"`
+	KeepUserStack      *ebpf.Variable `ebpf:"keep_user_stack"`
+	LeakyKnown         *ebpf.Variable `ebpf:"leaky_known"`
 	NestedAttached     *ebpf.Variable `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.Variable `ebpf:"peer_filter"`
 	PromotedCount      *ebpf.Variable `ebpf:"promoted_count"`
 	PromotedFilter     *ebpf.Variable `ebpf:"promoted_filter"`
 	RetransmitCounts   *ebpf.Variable `ebpf:"retransmit_counts"`
+	StacksAlways       *ebpf.Variable `ebpf:"stacks_always"`
+	StacksRate         *ebpf.Variable `ebpf:"stacks_rate"`
+	StacksWanted       *ebpf.Variable `ebpf:"stacks_wanted"`
 	TraceAges          *ebpf.Variable `ebpf:"trace_ages"`
 	TraceAll           *ebpf.Variable `ebpf:"trace_all"`
 	TraceFamily        *ebpf.Variable `ebpf:"trace_family"`
@@ -584,9 +675,12 @@ type limboVariables struct {
 //
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboPrograms struct {
+	LimboAccept         *ebpf.Program `ebpf:"limbo_accept"`
 	LimboAge            *ebpf.Program `ebpf:"limbo_age"`
+	LimboEof            *ebpf.Program `ebpf:"limbo_eof"`
 	LimboHolders        *ebpf.Program `ebpf:"limbo_holders"`
 	LimboLearn          *ebpf.Program `ebpf:"limbo_learn"`
+	LimboListeners      *ebpf.Program `ebpf:"limbo_listeners"`
 	LimboLocal          *ebpf.Program `ebpf:"limbo_local"`
 	LimboRead           *ebpf.Program `ebpf:"limbo_read"`
 	LimboRetransmit     *ebpf.Program `ebpf:"limbo_retransmit"`
@@ -599,9 +693,12 @@ type limboPrograms struct {
 
 func (p *limboPrograms) Close() error {
 	return _LimboClose(
+		p.LimboAccept,
 		p.LimboAge,
+		p.LimboEof,
 		p.LimboHolders,
 		p.LimboLearn,
+		p.LimboListeners,
 		p.LimboLocal,
 		p.LimboRead,
 		p.LimboRetransmit,

@@ -44,13 +44,20 @@ type Tracer struct {
 	walkBuf   flow.Sock
 	queues    queues
 
-	syn synSide
+	syn    synSide
+	stacks stackSide
 
 	netns    map[uint32]string // inode → path
 	second   second
 	hashinfo uint64
 	buckets  uint32
 	walkNext uint32
+	// facing: the walk is for other ends, and adds nothing up.
+	facing bool
+
+	listeners   uint64
+	listenersAt time.Duration
+	ringFill    uint64
 }
 
 // Load verifies the programs and makes the maps; nothing is attached yet.
@@ -87,25 +94,6 @@ type readers struct {
 	LimboWalk    *ebpf.Program `ebpf:"limbo_walk"`
 }
 
-// assignAll loads the programs: all that are wanted, or where the kernel refuses
-// that, those that nothing works without.
-func (t *Tracer) assignAll(spec *ebpf.CollectionSpec) error {
-	if t.opts.Trace != nil {
-		leaveOutSYN(spec)
-		return errors.Join(t.assign(spec), t.dropSYN())
-	}
-	refused := t.assign(spec)
-	if refused == nil || t.opts.ReadOnly {
-		return refused
-	}
-	leaveOutSYN(spec)
-	if err := t.assign(spec); err != nil {
-		return err
-	}
-	t.syn.refused = refused
-	return t.dropSYN()
-}
-
 func (t *Tracer) assign(spec *ebpf.CollectionSpec) error {
 	if !t.opts.ReadOnly {
 		return spec.LoadAndAssign(&t.objs, nil)
@@ -140,11 +128,17 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 		spec.Maps["write_pairs"].MaxEntries = 1
 	}
 	spec.Maps["marks"].MaxEntries = uint32(cpus)
+	opts.sizeStacks(spec, cpus)
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),
 		"cpus":         uint32(cpus),
 
 		"watch_established": opts.Established,
+		"stacks_wanted":     opts.Stacks != flow.StacksOff,
+		"stacks_always":     opts.Stacks == flow.StacksAlways,
+	}
+	if opts.stacksRate != 0 {
+		knobs["stacks_rate"] = opts.stacksRate
 	}
 	if opts.Trace != nil {
 		opts.Trace.knobs(knobs, opts.RingBytes)
@@ -211,7 +205,7 @@ func (t *Tracer) prepare() error {
 	if t.reader, err = ringbuf.NewReader(t.objs.Events); err != nil {
 		return fmt.Errorf("opening ring buffer: %w", err)
 	}
-	if err := t.prepareSYN(); err != nil {
+	if err := errors.Join(t.prepareSYN(), t.prepareStacks()); err != nil {
 		return err
 	}
 	return t.learn()
@@ -234,9 +228,11 @@ func (t *Tracer) Attach() error {
 		}
 	}
 	if t.opts.Trace == nil || !t.opts.Trace.NoRetransmits {
-		return t.attach("tcp_retransmit_skb", t.objs.LimboRetransmit)
+		if err := t.attach("tcp_retransmit_skb", t.objs.LimboRetransmit); err != nil {
+			return err
+		}
 	}
-	return nil
+	return t.attachStacks()
 }
 
 func (t *Tracer) attach(name string, prog *ebpf.Program) error {
@@ -258,7 +254,7 @@ func attachTracepoint(name string, prog *ebpf.Program) (link.Link, error) {
 
 // Detach stops the tracepoint programs; what they sent can still be read.
 func (t *Tracer) Detach() error {
-	errs := []error{t.second.close()}
+	errs := []error{t.second.close(), t.dropEOF()}
 	for _, l := range t.links {
 		errs = append(errs, l.Close())
 	}

@@ -22,11 +22,17 @@ type Options struct {
 	// YoungSlots is the size of the young generation a CPU, a power of two;
 	// 0 means a size by the number of CPUs.
 	YoungSlots uint32
+	// Stacks says which user stacks are taken; ignored under Trace.
+	Stacks flow.StackMode
 	// ReadOnly leaves out the tracepoint programs: only Walk, Read and Holders
 	// work, and Attach does nothing.
 	ReadOnly bool
 	// Trace, if set, makes every transition an event.
 	Trace *Trace
+
+	// stacksRate is how many stacks a second a CPU takes; 0 leaves it to the
+	// object. For tests.
+	stacksRate uint32
 }
 
 // Trace selects the transitions that become events; zero values select all. A
@@ -85,7 +91,7 @@ func (o *Options) setDefaults(cpus int) {
 		o.RingBytes, o.MaxPromoted = 4096, 1
 	}
 	if o.Trace != nil || o.ReadOnly {
-		o.Watch, o.Established = 0, false
+		o.Watch, o.Established, o.Stacks = 0, false, flow.StacksOff
 		o.YoungSlots = 1
 	}
 	if o.YoungSlots == 0 {

@@ -39,8 +39,9 @@ func (t *Tracer) Facing(socks []*flow.Sock, fn func(*flow.Sock)) (err error) {
 	}
 	// Another walk may stand halfway.
 	next := t.walkNext
+	t.facing = true
 	defer func() {
-		t.walkNext = next
+		t.walkNext, t.facing = next, false
 		if off := t.objs.WalkPeers.Set(uint32(0)); off != nil && err == nil {
 			err = fmt.Errorf("setting walk_peers: %w", off)
 		}

@@ -27,12 +27,13 @@ const (
 // pinned is a flow.Kept as it stands in the map: fixed in size, the same on all
 // architectures. Texts end with the first zero.
 type pinned struct {
-	Version                  uint32
-	State, TimeWait, Role, _ uint8
-	FindingID                [20]byte
-	Reason, Relation         [24]byte
-	Exact, Polled            uint8
-	_                        [2]byte
+	Version               uint32
+	State, TimeWait, Role uint8
+	Grouped               uint8
+	FindingID             [20]byte
+	Reason, Relation      [24]byte
+	Exact, Polled         uint8
+	_                     [2]byte
 
 	Addr, Cookie, CgroupID, Inode     uint64
 	Local, Peer                       [16]byte
@@ -73,7 +74,8 @@ func keyOf(k *flow.Kept) (key pinKey, err error) {
 func encodeKept(k *flow.Kept) ([]byte, error) {
 	p := pinned{
 		Version: pinVersion, State: uint8(k.State), TimeWait: flag(k.TimeWait), Role: uint8(k.Role), Exact: flag(k.Exact), Polled: flag(k.Polled),
-		Addr: k.Sock.Addr, Cookie: k.Sock.Cookie, CgroupID: k.Sock.CgroupID, Inode: k.Inode,
+		Grouped: flag(k.Grouped),
+		Addr:    k.Sock.Addr, Cookie: k.Sock.Cookie, CgroupID: k.Sock.CgroupID, Inode: k.Inode,
 		Local: k.Sock.Local.Addr().As16(), Peer: k.Sock.Peer.Addr().As16(),
 		LocalPort: k.Sock.Local.Port(), PeerPort: k.Sock.Peer.Port(), NetNS: k.Sock.NetNS,
 		Since: int64(k.Since), Wall: k.Wall.UnixNano(),
@@ -134,7 +136,7 @@ func decodeKept(b []byte, k *flow.Kept) error {
 			Peer:  netip.AddrPortFrom(netip.AddrFrom16(p.Peer).Unmap(), p.PeerPort),
 			NetNS: p.NetNS, CgroupID: p.CgroupID,
 		},
-		Since: time.Duration(p.Since), Exact: p.Exact != 0, Polled: p.Polled != 0, Task: p.Task.task(),
+		Since: time.Duration(p.Since), Exact: p.Exact != 0, Polled: p.Polled != 0, Grouped: p.Grouped != 0, Task: p.Task.task(),
 		Reason: untilZero(p.Reason[:]), Wall: time.Unix(0, p.Wall),
 		NextUpdate: time.Duration(p.NextUpdate), Interval: time.Duration(p.Interval),
 		SndUna: p.SndUna, CopiedSeq: p.CopiedSeq, RcvNxt: p.RcvNxt, Inode: p.Inode,

@@ -14,6 +14,7 @@ import (
 // Events calls fn for each event that waits in the ring buffer and returns
 // when there is none. The event is only valid during the call.
 func (t *Tracer) Events(fn func(*flow.Event)) error {
+	t.noteRing()
 	// A deadline in the past makes the reader return what is there.
 	return t.eventsUntil(time.Unix(1, 0), fn)
 }
@@ -78,6 +79,9 @@ func (t *Tracer) Stats() (flow.Stats, error) {
 	s.Recursion = t.second.lost
 	if t.second.link != nil {
 		s.Recursion = t.second.unseen(misses(t.objs.LimboSetState), c.Nested)
+	}
+	if err := t.countStacks(&s, &c); err != nil {
+		return flow.Stats{}, err
 	}
 	if t.opts.Trace != nil {
 		// Retransmissions are hints under run and records under trace.

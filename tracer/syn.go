@@ -2,13 +2,11 @@ package tracer
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -50,23 +48,6 @@ func (t *Tracer) SYNCauses() error {
 
 // synPrograms tell the causes of unanswered SYNs.
 var synPrograms = []string{"limbo_local", "limbo_syn", "limbo_syn_dropped"}
-
-// leaveOutSYN keeps the kernel from being asked for them. A collection is assigned
-// whole, so programs that do nothing stand in until dropSYN.
-func leaveOutSYN(spec *ebpf.CollectionSpec) {
-	for _, name := range synPrograms {
-		spec.Programs[name] = &ebpf.ProgramSpec{
-			Name: name, Type: ebpf.RawTracepoint, License: "Dual BSD/GPL",
-			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-		}
-	}
-}
-
-func (t *Tracer) dropSYN() error {
-	err := errors.Join(t.objs.LimboLocal.Close(), t.objs.LimboSyn.Close(), t.objs.LimboSynDropped.Close())
-	t.objs.LimboLocal, t.objs.LimboSyn, t.objs.LimboSynDropped = nil, nil, nil
-	return err
-}
 
 // loadSYN gives a read-only Tracer the programs that it has not needed so far: half
 // of what there is to verify, for sockets that few hosts have at a time.

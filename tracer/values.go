@@ -131,6 +131,11 @@ func (t *Tracer) setWalk(want flow.WalkStates) error {
 		return fmt.Errorf("reading walk: %w", err)
 	}
 	walk.Next = t.walkNext
+	if walk.Next == 0 && !t.facing {
+		if err := t.objs.Census.Set([censusStates]uint64{}); err != nil {
+			return fmt.Errorf("setting census: %w", err)
+		}
+	}
 	if walk.Next == 0 && want.Waiting {
 		if err := t.resetQueues(); err != nil {
 			return err

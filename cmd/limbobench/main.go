@@ -35,6 +35,7 @@ func main() {
 type options struct {
 	quick, json bool
 	only        []string
+	plot        string
 	write       string
 	patience    time.Duration
 }
@@ -59,6 +60,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	fs.BoolVar(&o.quick, "quick", false, "below two minutes, less exact")
 	fs.BoolVar(&o.json, "json", false, "print JSON instead of a table")
+	fs.StringVar(&o.plot, "plot", "", "draw P11 as SVG into this `file`")
 	fs.StringVar(&o.write, "write", "", "also update the table in this `file`")
 	fs.DurationVar(&o.patience, "patience", time.Minute, "wait so long, all in all, for other processes to leave the machine alone")
 	only := fs.String("run", "", "only these `measurements`, separated by commas; default all but P11")
@@ -139,6 +141,11 @@ func publish(r *report.Report, o options, stdout io.Writer) error {
 	if o.write != "" {
 		if err := r.WriteInto(o.write); err != nil {
 			return err
+		}
+	}
+	if o.plot != "" {
+		if err := os.WriteFile(o.plot, []byte(r.Plot()), 0o644); err != nil {
+			return fmt.Errorf("writing the plot: %w", err)
 		}
 	}
 	if o.json {

@@ -44,7 +44,7 @@ func measureMemory(ctx context.Context, b *rig.Bench) (rows []report.Row, err er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, stuck.Close()) }()
-	if err := waitFound(ctx, r, stuckSockets); err != nil {
+	if err := waitFound(ctx, r, stuckSockets, foundTimeout); err != nil {
 		return nil, err
 	}
 	if err := rig.Sleep(ctx, 3*time.Second); err != nil {
@@ -61,15 +61,15 @@ func measureMemory(ctx context.Context, b *rig.Bench) (rows []report.Row, err er
 }
 
 // waitFound waits until so many findings about CLOSE_WAIT are in the output.
-func waitFound(ctx context.Context, r *rig.Running, want int) error {
-	deadline := time.Now().Add(foundTimeout)
+func waitFound(ctx context.Context, r *rig.Running, want int, timeout time.Duration) error {
+	deadline := time.Now().Add(timeout)
 	for {
 		n, err := rig.CountLines(r.Output, rig.OpenFinding("close_wait_silent"))
 		if err != nil || n >= want {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("waiting for %d findings: %d after %s", want, n, foundTimeout)
+			return fmt.Errorf("waiting for %d findings: %d after %s", want, n, timeout)
 		}
 		if err := r.Alive(); err != nil {
 			return err

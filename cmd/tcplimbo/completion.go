@@ -26,6 +26,9 @@ const completeName = "__complete"
 // filesAnswer asks the shell to complete file names itself.
 const filesAnswer = ":files"
 
+// fileArg is how the argument is shown that is a file.
+const fileArg = "[FILE]"
+
 func completionCommand() *command {
 	shells := []string{"bash", "zsh", "fish"}
 	return &command{
@@ -116,6 +119,12 @@ func rootCandidates(commands []*command) []candidate {
 }
 
 func (c *command) complete(before []string, current string) []candidate {
+	if len(c.sub) > 0 && len(before) > 0 {
+		if i := slices.Index(c.subWords(), before[0]); i >= 0 {
+			return c.sub[i].complete(before[1:], current)
+		}
+		return nil
+	}
 	if name, value, found := strings.Cut(current, "="); found {
 		if f := c.typed(name); f != nil && !f.isSwitch() {
 			return prefixed(name+"=", matching(value, f.candidates()))
@@ -131,6 +140,12 @@ func (c *command) complete(before []string, current string) []candidate {
 		return matching(current, c.flagCandidates(before))
 	}
 	var all []candidate
+	for _, s := range c.sub {
+		all = append(all, candidate{s.word(), s.usage})
+	}
+	if c.args == fileArg {
+		all = append(all, candidate{word: filesAnswer})
+	}
 	for _, v := range c.argValues {
 		all = append(all, candidate{word: v})
 	}

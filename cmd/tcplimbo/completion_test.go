@@ -12,7 +12,7 @@ func TestComplete(t *testing.T) {
 	w := newTestWorld(t)
 	commands := w.commands()
 	tests := []struct{ words, want string }{
-		{"", "run list trace check explain unpin version completion help --help --version"},
+		{"", "run list trace check explain config unpin version completion help --help --version"},
 		{"r", "run"},
 		{"--v", "--version"},
 		{"run --cl", "--close-wait --closing"},
@@ -36,12 +36,18 @@ func TestComplete(t *testing.T) {
 		{"completion ", "bash zsh fish"},
 		{"completion f", "fish"},
 		{"help ch", "check"},
+		{"config ", "check print schema"},
+		{"config p", "print"},
+		{"config check ", ":files"},
+		{"config print --ti", "--tick"},
+		{"config print --output=j", "--output=json"},
+		{"config nonsense ", ""},
 		{"explain eof", "eof_ignored eof_unread"},
 		{"explain unr", "unreachable"}, // a reason and an outcome
 		{"explain -o ", "text markdown"},
 		{"nonsense ", ""},
 		{"nonsense --", ""},
-		{"run - -", "--syn-sent --fin-wait2 --close-wait --established --closing --idle-audit --warn-pending --warn-undrained --warn-flush-p99 --output --log-file --log-file-max-size --metrics-addr --config --source --pin-path --tick --ready-file --duration --help"},
+		{"run - -", "--syn-sent --fin-wait2 --close-wait --established --closing --idle-audit --warn-pending --warn-undrained --warn-flush-p99 --output --group-above --by --log-file --log-file-max-size --journald --otlp-endpoint --metrics-addr --config --source --pin-path --cri-socket --tick --stacks --ready-file --duration --pprof --capture-dir --help"},
 	}
 	for _, tt := range tests {
 		var got []string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -12,9 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer"
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/group"
+	"github.com/tcplimbo/tcplimbo/userspace/stack"
 	"github.com/tcplimbo/tcplimbo/userspace/writequeue"
 )
 
@@ -31,28 +35,69 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 	// What is kept follows what is written, so it is let go of after the sinks.
 	release := func() {}
 	defer func() { release() }()
+	if cfg.Goroutines, err = goroutinesOf(in); err != nil {
+		return err
+	}
 	out, err := openRecords(ctx, in)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
+	watched := cfg.Rules.Least()
 	kernel, polled, err := in.Source.open(tracer.Options{
-		Watch:       agent.States(cfg.Threshold),
-		Established: cfg.Threshold[finding.EstablishedStalled] > 0,
+		Watch:       agent.States(watched),
+		Established: watched[finding.EstablishedStalled] > 0,
 		RingBytes:   uint32(in.Config.RingBytes),
 		MaxPromoted: uint32(in.Config.MaxPromoted),
 		YoungSlots:  uint32(in.Config.YoungSlots),
+		Stacks:      in.Config.Stacks,
 	}, &in.Log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, kernel.Close()) }()
-	if polled {
-		cfg.Poll = pollPace(cfg.Threshold)
-	}
+	in.Polled, cfg.Polled = polled, polled
 	release = keepState(in, &cfg)
-	a := agent.New(cfg, kernel, out, in.Metrics, in.Log)
-	return a.Run(out.ctx)
+	cfg.Stacks = stacksOf(kernel, in)
+	origins := startOrigins(out.ctx, in.Config.Runtime, in.Log)
+	defer origins.wait()
+	cfg.Origin = origins
+	grouped := newGrouper(in.Config, cfg.BootTime, out)
+	a := agent.New(cfg, kernel, grouped, in.Metrics, in.Log)
+	if err := a.Run(out.ctx); err != nil {
+		return err
+	}
+	if by := in.Config.By; by != "" {
+		out.summary(grouped.Summary(group.By(by), cfg.BootTime()), by)
+	}
+	return nil
+}
+
+// newGrouper returns what groups findings, or only counts them for the summary.
+func newGrouper(cfg *config.Run, clock func() time.Duration, out group.Output) *group.Grouper {
+	above := cfg.GroupAbove
+	if above == 0 && cfg.By != "" {
+		above = math.MaxInt32
+	}
+	return group.New(above, clock, out)
+}
+
+// stacksOf joins what takes stacks and what names functions; nil where none are
+// taken, as without eBPF.
+func stacksOf(kernel kernelSide, in *agentInput) *agent.Stacks {
+	taker, ok := kernel.(*tracer.Tracer)
+	if !ok || in.Config.Stacks == flow.StacksOff {
+		return nil
+	}
+	connects, accepts, _ := taker.StackHooks()
+	if connects != nil {
+		in.Log.Warn().Err(connects).Msg("findings have no stacks; `tcplimbo check` tells more")
+		return nil
+	}
+	if accepts != nil {
+		in.Log.Warn().Err(accepts).Msg("accepted connections have no stacks; `tcplimbo check` tells what to do")
+	}
+	return &agent.Stacks{Source: taker, Symbols: stack.New(procRoot), NoAccepts: accepts != nil}
 }
 
 // attach loads and attaches the kernel side.
@@ -68,9 +113,9 @@ func attach(opts tracer.Options) (*tracer.Tracer, error) {
 }
 
 func agentConfig(in *agentInput) agent.Config {
-	cfg := agent.Config{
-		Tick:      in.Config.EffectiveTick(),
-		IdleAudit: in.Config.IdleAudit,
+	return agent.Config{
+		Settings: agentSettings(in.Config),
+		Reload:   in.Reload,
 		Queues: writequeue.Limits{
 			Pending: uint64(in.Config.WarnPending), Undrained: in.Config.WarnUndrained, Flush: in.Config.WarnFlushP99,
 		},
@@ -80,11 +125,13 @@ func agentConfig(in *agentInput) agent.Config {
 		CPUTime:  cpuTime,
 		Now:      time.Now,
 		Ready:    in.Ready,
+		Beat:     in.State.Beat,
 	}
-	for k := range finding.KindCount {
-		cfg.Threshold[k] = in.Config.Threshold(k)
-	}
-	return cfg
+}
+
+// agentSettings are those of the configuration that can change at run time.
+func agentSettings(c *config.Run) agent.Settings {
+	return agent.Settings{Rules: c.Rules, Tick: c.EffectiveTick(), IdleAudit: c.IdleAudit}
 }
 
 // cpuTime is what this process has used of all CPUs.

@@ -38,8 +38,8 @@ func helpCommand(others []*command) *command {
 			_, err := io.WriteString(ctx.App.Writer, overview(all))
 			return writing(err)
 		}
-		word := ctx.Args().First()
-		for _, other := range all {
+		word := strings.Join(ctx.Args().Slice(), " ")
+		for _, other := range withSub(all) {
 			if other.name == word {
 				_, err := io.WriteString(ctx.App.Writer, other.help())
 				return writing(err)
@@ -48,6 +48,15 @@ func helpCommand(others []*command) *command {
 		return unknownCommand(word, all)
 	}
 	return c
+}
+
+// withSub lists commands and those below them.
+func withSub(commands []*command) []*command {
+	var all []*command
+	for _, c := range commands {
+		all = append(append(all, c), c.sub...)
+	}
+	return all
 }
 
 // overview is what `tcplimbo` alone prints.
@@ -83,6 +92,12 @@ func (c *command) help() string {
 		b.WriteString("\n")
 		paragraph(&b, c.description)
 	}
+	if len(c.sub) > 0 {
+		b.WriteString("\nCOMMANDS\n")
+		for _, s := range c.sub {
+			entry(&b, s.word(), s.usage, 14)
+		}
+	}
 	for _, group := range c.groups() {
 		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(group))
 		for _, f := range c.visible(group) {
@@ -104,6 +119,9 @@ func (c *command) synopsis() string {
 	s := programName + " " + c.name
 	if len(c.flags) > 0 {
 		s += " [flags]"
+	}
+	if len(c.sub) > 0 {
+		s += " " + strings.Join(c.subWords(), "|")
 	}
 	if c.args != "" {
 		s += " " + c.args

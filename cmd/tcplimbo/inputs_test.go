@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
+	"github.com/tcplimbo/tcplimbo/userspace/group"
 )
 
 func TestListInput(t *testing.T) {
@@ -36,6 +38,7 @@ func TestListInput(t *testing.T) {
 		{[]string{"--older-than", "5m"}, listInput{OlderThan: 5 * time.Minute}},
 		{[]string{"--older-than", "0"}, listInput{}},
 		{[]string{"--pid", "4711", "--port", "443"}, listInput{PID: 4711, Port: 443}},
+		{[]string{"--by", "pod", "--cri-socket", "unix:///run/x.sock"}, listInput{By: group.ByPod, Runtime: "/run/x.sock"}},
 		{[]string{"--netns", "4026531840"}, listInput{NetNS: 4026531840}},
 		{[]string{"--netns", "/proc/self/ns/net"}, listInput{NetNS: uint32(ns.Ino)}},
 		{[]string{"--netns", "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net"}, listInput{NetNS: uint32(ns.Ino)}},
@@ -59,6 +62,7 @@ func TestListInput(t *testing.T) {
 				t.Errorf("source %+v", got.Source)
 			}
 			got.Stdout, got.Terminal, got.Source, got.Log = nil, terminal{}, sourceChoice{}, nil
+			tt.want.Runtime = cmp.Or(tt.want.Runtime, config.RuntimeAuto)
 			if got != tt.want {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
 			}

@@ -16,7 +16,7 @@ func TestLegends(t *testing.T) {
 		legend  []legendEntry
 		header  string
 	}{
-		{"list", listLegend, string(table.AppendSockets(nil, nil, table.Options{}))},
+		{"list", listLegend, string(table.AppendSockets(nil, nil, table.Options{Pods: true}))},
 		{"trace", traceLegend, strings.ReplaceAll(string(table.Trace{Wide: true}.AppendHeader(nil)), " -> ", " ")},
 	} {
 		var words []string

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
+	"github.com/tcplimbo/tcplimbo/userspace/group"
 )
 
 // listInput is what `list` was asked for. Zero values select everything.
@@ -34,6 +35,10 @@ type listInput struct {
 	NetNS uint32
 	// Port is a local or peer port.
 	Port uint16
+	// By is what to count the sockets by, "" to list them.
+	By group.By
+	// Runtime is as config.Run's.
+	Runtime string
 }
 
 func (w *world) listCommand() *command {
@@ -61,6 +66,14 @@ func (w *world) listCommand() *command {
 				name: config.SourceName, placeholder: "SOURCE", def: string(config.SourceAuto), values: config.Sources(),
 				usage: "ebpf, sockdiag (netlink, without BPF), or auto: ebpf if it loads, else sockdiag with a warning",
 			},
+			{
+				name: "by", placeholder: "WHAT", values: byWords(group.ByProcess, group.ByPeer, group.ByPod),
+				usage: "count them by process, peer (the service's end) or pod instead of listing them",
+			},
+			{
+				name: "cri-socket", placeholder: "SOCKET", def: config.RuntimeAuto, file: true,
+				usage: "ask the container runtime that listens here for the names of pods; auto looks where they usually listen, off asks none",
+			},
 			{name: "all", short: "a", usage: "every TCP socket, not only those in limbo"},
 			{name: "no-header", short: "H", usage: "leave out the table's head"},
 			{name: "wide", short: "w", usage: "all columns, however long the lines get; a narrow terminal gets fewer, a very narrow one two lines a socket"},
@@ -71,7 +84,7 @@ func (w *world) listCommand() *command {
 			{"tcplimbo list --source sockdiag", "the same without eBPF and without privileges: what this user may see"},
 			{"sudo tcplimbo list --state close-wait --older-than 5m", "forgotten connections"},
 			{"sudo tcplimbo list --netns /proc/4711/ns/net", "in the network namespace of a container's process"},
-			{"sudo tcplimbo list -o json | jq -r '.[\"process.executable.name\"]' | sort | uniq -c", "who holds them"},
+			{"sudo tcplimbo list --by process", "who holds how many"},
 		},
 		run: w.list,
 	}
@@ -88,6 +101,7 @@ var listLegend = []legendEntry{
 	{"RETR", "retransmission timeouts in a row"},
 	{"ENDS", "when the kernel ends it by itself if nothing changes: never, now, or - where that is not known"},
 	{"WHY", "the reason; `tcplimbo explain WORD` tells its meaning, cause and remedy"},
+	{"POD", "namespace and pod, or the container where it is in none; shown where a socket is in one"},
 }
 
 func (w *world) list(c *cli.Context) error {
@@ -128,6 +142,26 @@ func parseList(c *cli.Context) (*listInput, error) {
 	if in.NetNS, err = netNS(c); err != nil {
 		return nil, err
 	}
-	in.Port, err = port(c, "port")
-	return in, err
+	if in.Port, err = port(c, "port"); err != nil {
+		return nil, err
+	}
+	if c.IsSet("by") {
+		by, err := oneOf(c, "by", byWords(group.ByProcess, group.ByPeer, group.ByPod)...)
+		if err != nil {
+			return nil, err
+		}
+		in.By = group.By(by)
+	}
+	if in.Runtime, err = config.ParseRuntime(c.String("cri-socket")); err != nil {
+		return nil, usageError("--cri-socket: %w", err)
+	}
+	return in, nil
+}
+
+func byWords(by ...group.By) []string {
+	var words []string
+	for _, b := range by {
+		words = append(words, string(b))
+	}
+	return words
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/userspace/explain"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/group"
 	"github.com/tcplimbo/tcplimbo/userspace/listing"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
 	"github.com/tcplimbo/tcplimbo/userspace/table"
@@ -21,7 +22,7 @@ import (
 const listMemory = 256 << 20
 
 // listSockets prints the sockets in limbo of this moment.
-func listSockets(_ context.Context, in *listInput) (err error) {
+func listSockets(ctx context.Context, in *listInput) (err error) {
 	// It ends soon: collecting garbage costs more than the memory is worth.
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(-1)
@@ -39,18 +40,46 @@ func listSockets(_ context.Context, in *listInput) (err error) {
 	if err != nil {
 		return err
 	}
+	pods := addOrigins(ctx, rows, in.Runtime)
+	if in.By != "" {
+		return writing(printGroups(in, rows))
+	}
 	if in.JSON {
 		return writing(printRows(in.Stdout, rows))
 	}
-	return writing(printTable(in, rows))
+	return writing(printTable(in, rows, pods))
 }
 
-func printTable(in *listInput, rows []finding.Finding) error {
+// printGroups prints how many sockets there are of a program, service or pod.
+func printGroups(in *listInput, rows []finding.Finding) error {
+	groups := group.Summarize(rows, in.By)
+	if !in.JSON {
+		if len(rows) == 0 {
+			return printTable(in, rows, false)
+		}
+		_, err := in.Stdout.Write(table.AppendGroups(nil, groups, string(in.By), table.Options{NoHeader: in.NoHeader}))
+		return err
+	}
+	enc := newEncoder()
+	var buf []byte
+	for i := range groups {
+		groups[i].Time, groups[i].Message = rows[0].Time, explain.GroupMessage(&groups[i])
+		buf = enc.AppendGroup(buf, &groups[i])
+	}
+	_, err := in.Stdout.Write(buf)
+	return err
+}
+
+func newEncoder() *jsonline.Encoder {
+	return jsonline.New(jsonline.Options{Host: hostName(), Node: os.Getenv("NODE_NAME")})
+}
+
+func printTable(in *listInput, rows []finding.Finding, pods bool) error {
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(in.Stdout, nothing(in))
 		return err
 	}
-	opt := table.Options{Width: in.Terminal.Width, NoHeader: in.NoHeader}
+	opt := table.Options{Width: in.Terminal.Width, NoHeader: in.NoHeader, Pods: pods}
 	if in.Wide {
 		opt.Width = 0
 	}
@@ -70,7 +99,7 @@ func nothing(in *listInput) string {
 const rowsAtOnce = 64 << 10
 
 func printRows(w io.Writer, rows []finding.Finding) error {
-	enc := jsonline.New(jsonline.Options{Host: hostName()})
+	enc := newEncoder()
 	var buf []byte
 	for i := range rows {
 		if rows[i].Kind != finding.KindNone {

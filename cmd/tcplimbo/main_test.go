@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/tcplimbo/tcplimbo/userspace/check"
+	"github.com/tcplimbo/tcplimbo/userspace/privilege"
 )
 
 // beProgram makes the test binary be tcplimbo: the tests that need a process of
@@ -49,6 +50,8 @@ func (fakeKernel) TellSYNCauses(context.Context) error { return nil }
 
 func (fakeKernel) AskSockDiag(context.Context) (int, string, error) { return 1, "much", nil }
 
+func (fakeKernel) TakeStacks(context.Context) check.StackHooks { return check.StackHooks{} }
+
 // testWorld is a world on which everything works and the commands do nothing.
 type testWorld struct {
 	world
@@ -64,7 +67,9 @@ func newTestWorld(t *testing.T) *testWorld {
 		lookupEnv: func(name string) (string, bool) { v, ok := w.env[name]; return v, ok },
 		host:      hostWith(t, "000001ffffffffff"),
 		kernel:    fakeKernel{},
-		runAgent:  func(context.Context, *agentInput) error { return nil },
+
+		dropPrivileges: func(privilege.Needs) (privilege.Dropped, error) { return privilege.Dropped{}, nil },
+		runAgent:       func(context.Context, *agentInput) error { return nil },
 
 		listSockets:  func(context.Context, *listInput) error { return nil },
 		traceSockets: func(context.Context, *traceInput) error { return nil },
@@ -88,8 +93,9 @@ func hostWith(t *testing.T, caps string) check.Host {
 		btf = binary.NativeEndian.AppendUint32(btf, n)
 	}
 	for name, text := range map[string]string{
-		"sys/kernel/btf/vmlinux": string(btf) + names,
-		"proc/self/status":       "CapEff:\t" + caps + "\nNSpid:\t1\nSeccomp:\t0\n",
+		"sys/kernel/btf/vmlinux":                string(btf) + names,
+		"proc/sys/kernel/seccomp/actions_avail": "errno allow\n",
+		"proc/self/status":                      "CapEff:\t" + caps + "\nNSpid:\t1\nSeccomp:\t0\n",
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

@@ -43,7 +43,7 @@ func manual(commands []*command) string {
 	m.line(".fi")
 	m.section("DESCRIPTION", manDescription)
 	m.line(".SH COMMANDS")
-	for _, c := range commands {
+	for _, c := range withSub(commands) {
 		if !c.hidden {
 			m.command(c)
 		}
@@ -51,7 +51,7 @@ func manual(commands []*command) string {
 	m.section("PRIVILEGES", manPrivileges)
 	m.section("ENVIRONMENT", "Each flag of run can be given as TCPLIMBO_NAME, with underscores for dashes: TCPLIMBO_CLOSE_WAIT=10s. "+
 		"NO_COLOR turns colours off.")
-	m.section("SIGNALS", "SIGINT and SIGTERM end run and trace in order, with exit code 0. SIGUSR1 makes run reopen its log file. run ignores SIGHUP and says so: the configuration is read at its start only.")
+	m.section("SIGNALS", "SIGINT and SIGTERM end run and trace in order, with exit code 0. SIGUSR1 makes run reopen its log file. SIGHUP makes run read its configuration file again, as it does when the file has changed.")
 	m.section("EXIT STATUS", strings.TrimPrefix(exitCodes, "Exit codes: "))
 	m.section("SEE ALSO", "ss(8), tcp(7), capabilities(7)")
 	return m.String()

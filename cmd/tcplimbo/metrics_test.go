@@ -89,7 +89,7 @@ func TestRunServes(t *testing.T) {
 	addr := freeAddress(t)
 	w := newTestWorld(t)
 	w.runAgent = func(ctx context.Context, in *agentInput) error {
-		in.Metrics.Opened(finding.CloseWaitSilent, finding.EOFIgnored)
+		in.Metrics.Opened(finding.CloseWaitSilent, finding.EOFIgnored, nil)
 		before := fetch(ctx, addr, "/readyz")
 		if err := in.Ready(); err != nil {
 			return err
@@ -97,7 +97,7 @@ func TestRunServes(t *testing.T) {
 		for _, tt := range []struct{ path, want string }{
 			{"/readyz", "200 ok\n"},
 			{"/healthz", "200 ok\n"},
-			{"/metrics", `tcplimbo_sockets{kind="close_wait_silent",reason="eof_ignored"} 1` + "\n"},
+			{"/metrics", `tcplimbo_sockets{container="",kind="close_wait_silent",namespace="",pod="",reason="eof_ignored"} 1` + "\n"},
 			{"/metrics", `tcplimbo_lost_records_total{stage="ring_buffer"} 0` + "\n"},
 			{"/metrics", `tcplimbo_events_total{type="promoted"} 0` + "\n"},
 			{"/metrics", `tcplimbo_retransmits_total{kind="tlp"} 0` + "\n"},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/check"
 	"github.com/tcplimbo/tcplimbo/userspace/sockdiag"
 )
 
@@ -47,8 +48,20 @@ func (kernelProbe) AskSockDiag(context.Context) (namespaces int, lost string, er
 	return n, sockdiag.Lost, source.Close()
 }
 
+// TakeStacks implements check.Kernel.
+func (kernelProbe) TakeStacks(context.Context) check.StackHooks {
+	var hooks check.StackHooks
+	err := withTracer(func(t *tracer.Tracer) error {
+		err := errors.Join(t.Attach(), t.WatchEOF(true))
+		hooks.Connect, hooks.Accept, hooks.EOF = t.StackHooks()
+		return err
+	})
+	hooks.Connect = errors.Join(hooks.Connect, err)
+	return hooks
+}
+
 func withTracer(try func(*tracer.Tracer) error) error {
-	t, err := tracer.Load(tracer.Options{Watch: flow.StateCloseWait.Bit(), RingBytes: 4096, MaxPromoted: 64, YoungSlots: 64})
+	t, err := tracer.Load(tracer.Options{Watch: flow.StateCloseWait.Bit(), RingBytes: 4096, MaxPromoted: 64, YoungSlots: 64, Stacks: flow.StacksOn})
 	if err != nil {
 		return err
 	}

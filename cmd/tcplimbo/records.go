@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,6 +17,8 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/sink"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/console"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
+	"github.com/tcplimbo/tcplimbo/userspace/sink/otlp"
+	"github.com/tcplimbo/tcplimbo/userspace/table"
 )
 
 const (
@@ -31,7 +34,7 @@ const (
 	stdoutName = "standard output"
 )
 
-// records writes what the agent says to the sinks. It implements agent.Output.
+// records writes what the agent says to the sinks. It implements group.Output.
 type records struct {
 	ctx  context.Context
 	stop context.CancelFunc
@@ -42,7 +45,9 @@ type records struct {
 	// lines get JSON, text what people read.
 	lines, text []*sink.Sink
 	stdout      *sink.Sink
-	buf         []byte
+	// pushed are the metrics that are sent, nil if they are not.
+	pushed *otlp.Metrics
+	buf    []byte
 	// then follows the finding that is being put.
 	then func()
 }
@@ -59,8 +64,10 @@ func openRecords(ctx context.Context, in *agentInput) (*records, error) {
 	if err := r.openStdout(in); err != nil {
 		return nil, err
 	}
-	if err := r.openFile(in); err != nil {
-		return nil, errors.Join(err, r.close())
+	for _, open := range []func(*agentInput) error{r.openFile, r.openJournal, r.openOTLP} {
+		if err := open(in); err != nil {
+			return nil, errors.Join(err, r.close())
+		}
 	}
 	return r, nil
 }
@@ -73,7 +80,7 @@ func (r *records) openStdout(in *agentInput) error {
 	if err != nil {
 		return err
 	}
-	r.stdout = r.start(w, stdoutName, "stdout", in.Metrics)
+	r.stdout = r.start(w, stdoutName, "stdout", in.Metrics, 0)
 	if jsonWanted(in.Config) {
 		r.lines = append(r.lines, r.stdout)
 	} else {
@@ -98,7 +105,7 @@ func (r *records) openFile(in *agentInput) error {
 	if err != nil {
 		return fmt.Errorf("--log-file: %w; name a file that can be written", err)
 	}
-	r.lines = append(r.lines, r.start(f, "log file", "file", in.Metrics))
+	r.lines = append(r.lines, r.start(f, "log file", "file", in.Metrics, 0))
 	go r.reopen(f, in.Reopen)
 	return nil
 }
@@ -117,13 +124,18 @@ func (r *records) reopen(f *sink.File, signals <-chan os.Signal) {
 	}
 }
 
-func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metrics) *sink.Sink {
+// start runs a sink that writes so many bytes of findings at once; 0: each by itself.
+func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metrics, batch int) *sink.Sink {
 	s := sink.New(w, sink.Options{
 		Name:       name,
-		QueueBytes: queueBytes,
+		QueueBytes: queueBytes, FindingBatch: batch,
 		OnError: func(err error) {
 			if errors.Is(err, sink.ErrGone) {
 				return // it ends the program, and is told then
+			}
+			if _, refused := errors.AsType[*sink.RejectedError](err); refused {
+				r.log.Error().Err(err).Str("sink", label).Msg("records were refused and are lost")
+				return
 			}
 			r.log.Error().Err(err).Str("sink", label).Msg("records cannot be written; they wait in a bounded queue")
 		},
@@ -133,30 +145,30 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 	return s
 }
 
-// Finding implements agent.Output.
+// Finding implements group.Output.
 func (r *records) Finding(f *finding.Finding) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendFinding(r.buf[:0], f)
-		r.put(r.lines)
+		r.put(r.lines, classOf(f))
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendFinding(r.buf[:0], f)
-		r.put(r.text)
+		r.put(r.text, classOf(f))
 	}
 }
 
 // put gives the finding in buf to some sinks, what follows it to the first.
-func (r *records) put(sinks []*sink.Sink) {
-	if then := r.then; then != nil && sinks[0].PutThen(r.buf, then) {
-		r.then = nil
-		sinks = sinks[1:]
-	} else if then != nil {
-		sinks = sinks[1:] // it was dropped, and counted as that
+func (r *records) put(sinks []*sink.Sink, class sink.Class) {
+	if then := r.then; then != nil {
+		if sinks[0].PutThen(class, r.buf, then) {
+			r.then = nil
+		}
+		sinks = sinks[1:] // if it was dropped, it was counted as that
 	}
-	put(sinks, r.buf)
+	put(sinks, class, r.buf)
 }
 
-// FindingThen implements agent.Ordered: then is called once the first of the sinks
+// FindingThen implements group.Ordered: then is called once the first of the sinks
 // has written the record, or at once where there are none. A record that a full
 // queue drops is written nowhere, so the next run has to say it again.
 func (r *records) FindingThen(f *finding.Finding, then func()) {
@@ -169,34 +181,63 @@ func (r *records) FindingThen(f *finding.Finding, then func()) {
 	r.then = nil
 }
 
-// Loss implements agent.Output.
+// Loss implements group.Output.
 func (r *records) Loss(l *finding.Loss) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendLoss(r.buf[:0], l)
-		put(r.lines, r.buf)
+		put(r.lines, sink.Finding, r.buf)
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendLoss(r.buf[:0], l)
-		put(r.text, r.buf)
+		put(r.text, sink.Finding, r.buf)
 	}
 }
 
-// WriteQueue implements agent.Output.
+// Group implements group.Output.
+func (r *records) Group(g *finding.Group) {
+	if len(r.lines) > 0 {
+		r.buf = r.json.AppendGroup(r.buf[:0], g)
+		put(r.lines, sink.Finding, r.buf)
+	}
+	if len(r.text) > 0 {
+		r.buf = r.human.AppendGroup(r.buf[:0], g)
+		put(r.text, sink.Finding, r.buf)
+	}
+}
+
+// WriteQueue implements group.Output.
 func (r *records) WriteQueue(w *finding.WriteQueue) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendWriteQueue(r.buf[:0], w)
-		put(r.lines, r.buf)
+		put(r.lines, sink.Finding, r.buf)
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendWriteQueue(r.buf[:0], w)
-		put(r.text, r.buf)
+		put(r.text, sink.Finding, r.buf)
 	}
 }
 
-func put(sinks []*sink.Sink, record []byte) {
-	for _, s := range sinks {
-		s.Put(sink.Finding, record)
+// summary says at the end what is still open; only people are told.
+func (r *records) summary(groups []finding.Group, by string) {
+	text := []byte("nothing is open\n")
+	if len(groups) > 0 {
+		text = table.AppendGroups(nil, groups, by, table.Options{})
 	}
+	put(r.text, sink.Finding, text)
+}
+
+func put(sinks []*sink.Sink, class sink.Class, record []byte) {
+	for _, s := range sinks {
+		s.Put(class, record)
+	}
+}
+
+// classOf says what a finding's record is worth when a queue is full.
+func classOf(f *finding.Finding) sink.Class {
+	if f.Status == finding.Update {
+		return sink.Update
+	}
+	return sink.Finding
 }
 
 // close writes what is queued, within a limit.
@@ -204,5 +245,15 @@ func (r *records) close() error {
 	r.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
-	return sink.CloseAll(ctx, slices.Concat(r.lines, r.text)...)
+	var wg sync.WaitGroup
+	var pushErr error
+	if r.pushed != nil {
+		wg.Go(func() { pushErr = r.pushed.Close(ctx) })
+	}
+	err := sink.CloseAll(ctx, slices.Concat(r.lines, r.text)...)
+	wg.Wait()
+	if pushErr != nil {
+		r.log.Warn().Err(pushErr).Msg("the last metrics were not sent")
+	}
+	return err
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
+	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
+	"github.com/tcplimbo/tcplimbo/userspace/notify"
 	"github.com/tcplimbo/tcplimbo/userspace/serve"
 )
 
@@ -21,6 +23,8 @@ import (
 type agentInput struct {
 	Config *config.Run
 	Source sourceChoice
+	// Polled: there is no eBPF. It is known once the kernel side is open.
+	Polled bool
 	Log    zerolog.Logger
 	// Stdout is for findings, Terminal how to write there.
 	Stdout   io.Writer
@@ -30,6 +34,10 @@ type agentInput struct {
 	// Ready must be called once programs are attached and the first snapshot
 	// is done.
 	Ready func() error
+	// OTLP is where records and metrics are sent to.
+	OTLP otlpTargets
+	// Reload gives other settings, while the agent runs.
+	Reload <-chan *agent.Settings
 	// Reopen gets SIGUSR1: the log file was moved away.
 	Reopen <-chan os.Signal
 }
@@ -44,6 +52,7 @@ func (w *world) runCommand() *command {
 			{"sudo tcplimbo run -o console", "for people"},
 			{"sudo tcplimbo run --close-wait 10s --syn-sent 0 | jq .message", "forgotten connections sooner, no stalled connects"},
 			{"sudo tcplimbo run -o none --log-file /var/log/tcplimbo.json", "as a service"},
+			{"sudo tcplimbo run -o none --otlp-endpoint http://collector:4318", "to an OpenTelemetry collector"},
 			{"sudo tcplimbo run --config /etc/tcplimbo.yaml", "settings from a file"},
 			{"tcplimbo run --source sockdiag -o console", "without eBPF and without privileges: what this user may see"},
 		},
@@ -64,6 +73,10 @@ func runFlags() []flagSpec {
 
 func (w *world) run(c *cli.Context) error {
 	cfg, err := config.Load(givenFlags(c), w.lookupEnv)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	targets, err := findOTLP(cfg)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -88,9 +101,23 @@ func (w *world) run(c *cli.Context) error {
 		Terminal: w.stdoutTerminal,
 		Metrics:  newMetrics(cfg),
 		State:    new(serve.State),
+		OTLP:     targets,
 		Reopen:   reopen,
 	}
-	defer onHangup(in.Log, cfg.ConfigFile)()
+	in.State.SetPace(cfg.EffectiveTick())
+	service := &notify.Service{
+		OnError: func(err error) { in.Log.Warn().Err(err).Msg("the service manager is not told") },
+		Health:  in.State.Health,
+	}
+	settings := make(chan *agent.Settings)
+	in.Reload = settings
+	reload := &reloader{
+		load:    func() (*config.Run, error) { return config.Load(givenFlags(c), w.lookupEnv) },
+		running: cfg, file: cfg.ConfigFile, log: in.Log, metrics: in.Metrics, state: in.State,
+		service: service, to: settings,
+	}
+	defer reload.start(ctx)()
+	removeStale(cfg.ReadyFile)
 	server, err := startServer(ctx, in)
 	if err != nil {
 		return err
@@ -98,8 +125,15 @@ func (w *world) run(c *cli.Context) error {
 	in.Ready = func() error {
 		// Not a word before: if the start fails, the error stands alone.
 		server.announce()
-		return ready(in.State, cfg.ReadyFile)
+		if err := ready(in.State, cfg.ReadyFile); err != nil {
+			return err
+		}
+		w.confine(cfg, in.Polled, in.Log)
+		service.Ready("watching")
+		go service.Watch(ctx)
+		return nil
 	}
+	context.AfterFunc(ctx, service.Stopping)
 	err = ended(ctx, w.runAgent(ctx, in))
 	stop()
 	server.wait()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/agent"
 	"github.com/tcplimbo/tcplimbo/userspace/check"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
-	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/listing"
 	"github.com/tcplimbo/tcplimbo/userspace/sockdiag"
 )
@@ -76,24 +74,4 @@ func (c sourceChoice) open(opts tracer.Options, log *zerolog.Logger) (kernelSide
 		said.Msg("sockets are polled by netlink (sock_diag), without eBPF")
 	}
 	return source, true, nil
-}
-
-const (
-	// pollParts: a finding that is polled for may be late by so small a part of
-	// the smallest threshold.
-	pollParts = 4
-	pollLeast = 250 * time.Millisecond
-	pollMost  = 10 * time.Second
-)
-
-// pollPace is how often to look where no event tells. ESTABLISHED sockets are
-// looked at by the patrol, at its own pace.
-func pollPace(threshold [finding.KindCount]time.Duration) time.Duration {
-	pace := pollMost
-	for kind, t := range threshold {
-		if t > 0 && finding.Kind(kind) != finding.EstablishedStalled {
-			pace = min(pace, t/pollParts)
-		}
-	}
-	return max(pace, pollLeast)
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/tcplimbo/tcplimbo/userspace/config/nearest"
 )
 
 // command describes one command. The parser, the help, the manual page and the
@@ -22,6 +25,8 @@ type command struct {
 	legend   []legendEntry
 	examples []example
 	hidden   bool
+	// sub are commands of this one; their names begin with its own. Then run is nil.
+	sub []*command
 	// raw hands all arguments to run without looking for flags.
 	raw bool
 	run func(*cli.Context) error
@@ -91,8 +96,13 @@ func (c *command) toCLI() *cli.Command {
 	for i := range c.flags {
 		flags[i] = c.flags[i].toCLI()
 	}
+	var sub []*cli.Command
+	for _, s := range c.sub {
+		sub = append(sub, s.toCLI())
+	}
 	return &cli.Command{
-		Name:               c.name,
+		Name:               c.word(),
+		Subcommands:        sub,
 		Usage:              c.usage,
 		Flags:              flags,
 		Hidden:             c.hidden,
@@ -103,12 +113,39 @@ func (c *command) toCLI() *cli.Command {
 			return c.usageError(err)
 		},
 		Action: func(ctx *cli.Context) error {
+			if c.sub != nil {
+				return c.show(ctx)
+			}
 			if c.args == "" && ctx.Args().Present() {
 				return usageError("unexpected argument %q; %q takes flags only", ctx.Args().First(), "tcplimbo "+c.name)
 			}
 			return c.run(ctx)
 		},
 	}
+}
+
+// word is the name without those of the commands above.
+func (c *command) word() string { return c.name[strings.LastIndexByte(c.name, ' ')+1:] }
+
+// show is what a command does that only has others below it.
+func (c *command) show(ctx *cli.Context) error {
+	if !ctx.Args().Present() {
+		_, err := io.WriteString(ctx.App.Writer, c.help())
+		return writing(err)
+	}
+	word := ctx.Args().First()
+	if best := nearest.To(word, c.subWords()); best != "" {
+		return usageError("unknown command %q; did you mean `tcplimbo %s %s`?", c.name+" "+word, c.name, best)
+	}
+	return usageError("unknown command %q; there is %s", c.name+" "+word, strings.Join(c.subWords(), ", "))
+}
+
+func (c *command) subWords() []string {
+	var words []string
+	for _, s := range c.sub {
+		words = append(words, s.word())
+	}
+	return words
 }
 
 // asTemplate makes text that the parser's template engine prints as it is.

@@ -29,8 +29,9 @@ func TestBadInput(t *testing.T) {
 
 		{[]string{"run", "--clos-wait", "3s"}, 2, `unknown flag "--clos-wait" for "tcplimbo run"; did you mean --close-wait?`},
 		{[]string{"run", "-clos-wait=3s"}, 2, `unknown flag "--clos-wait" for "tcplimbo run"; did you mean --close-wait?`},
-		{[]string{"run", "--pprof", "auto"}, 2, "unknown flag \"--pprof\" for \"tcplimbo run\"; see `tcplimbo run --help`"},
-		{[]string{"run", "--stacks=on"}, 2, "unknown flag \"--stacks\" for \"tcplimbo run\"; see `tcplimbo run --help`"},
+		{[]string{"run", "--pprof", "on"}, 2, "--pprof: \"on\" is not known; allowed: off, auto, or a port such as :6060, or an address such as 127.0.0.1:6060"},
+		{[]string{"run", "--capture-dir", "/tmp"}, 2, "--capture-dir keeps what --pprof fetches, and that is off; give --pprof auto too"},
+		{[]string{"run", "--stacks=yes"}, 2, `--stacks: "yes" is not known; allowed: on, always, off`},
 		{[]string{"run", "-x"}, 2, "unknown flag \"-x\" for \"tcplimbo run\"; see `tcplimbo run --help`"},
 		{[]string{"run", "--evil\x1b[2J\n\u202e"}, 2, "unknown flag \"--evil\\x1b[2J\\n\\u202e\" for \"tcplimbo run\"; see `tcplimbo run --help`"},
 		{[]string{"--close-wait", "3s", "run"}, 2, "unknown flag \"--close-wait\"; flags stand after the command, as in `tcplimbo run --close-wait`"},

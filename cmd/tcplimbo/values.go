@@ -71,19 +71,11 @@ func prefix(c *cli.Context, name string) (netip.Prefix, error) {
 	if !c.IsSet(name) {
 		return netip.Prefix{}, nil
 	}
-	text := c.String(name)
-	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
-		addr = addr.Unmap()
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
+	p, err := config.ParsePrefix(c.String(name))
 	if err != nil {
-		return netip.Prefix{}, usageError("--%s: %q is not a network; allowed: an address or a prefix such as 10.0.0.0/8 or fd00::/8", name, text)
+		return netip.Prefix{}, usageError("--%s: %w", name, err)
 	}
-	return p.Masked(), nil
+	return p, nil
 }
 
 // states returns the empty set if the flag is not given.

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/tcplimbo/tcplimbo/userspace/check"
+	"github.com/tcplimbo/tcplimbo/userspace/privilege"
 	"github.com/tcplimbo/tcplimbo/userspace/readable"
 )
 
@@ -17,6 +18,9 @@ type world struct {
 	lookupEnv                      func(string) (string, bool)
 	host                           check.Host
 	kernel                         check.Kernel
+
+	// dropPrivileges is privilege.Drop.
+	dropPrivileges func(privilege.Needs) (privilege.Dropped, error)
 
 	// What the commands do once all input is known to be good.
 	runAgent     func(context.Context, *agentInput) error
@@ -41,6 +45,7 @@ func thisHost() *world {
 		lookupEnv:      os.LookupEnv,
 		host:           check.System(),
 		kernel:         kernelProbe{},
+		dropPrivileges: privilege.Drop,
 		runAgent:       runAgent,
 		listSockets:    listSockets,
 		traceSockets:   traceSockets,

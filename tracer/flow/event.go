@@ -83,6 +83,9 @@ type Stats struct {
 	StallUnsaid uint64
 	// Retransmits counts those of all sockets by kind; not under trace.
 	Retransmits [RetransmitKinds]uint64
+	// Stacks counts distinct user stacks, StacksRefused those that were not taken
+	// for want of budget, StacksLost those that found no room.
+	Stacks, StacksRefused, StacksLost uint64
 	// Hidden counts transitions that the kernel did not show while the second
 	// program was not attached. Among them may be entries into CLOSE_WAIT, which
 	// a walk finds; no record is lost with them.

@@ -7,6 +7,8 @@ type Kept struct {
 	// ID of a finding that is open; empty where it is not flagged, and then only
 	// what follows up to Task is meant.
 	FindingID string
+	// Grouped: the finding has no records of its own, a group's count it.
+	Grouped bool
 	// Polled: Sock.Addr is what stands for an address without eBPF.
 	Polled   bool
 	Sock     ID

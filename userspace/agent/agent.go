@@ -50,14 +50,21 @@ type Kernel interface {
 type Output interface {
 	Finding(f *finding.Finding)
 	Loss(l *finding.Loss)
+	// Tick says what time it is, once a tick and at the end: since boot and by the
+	// wall clock.
+	Tick(now time.Duration, wall time.Time, end bool)
 	WriteQueue(w *finding.WriteQueue)
 }
 
 // Meter is told what the agent does, for metrics.
 type Meter interface {
-	Opened(k finding.Kind, r finding.Reason)
-	Changed(k finding.Kind, from, to finding.Reason)
-	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration)
+	// Opened, Changed and Resolved are told of which workload a finding is; nil
+	// where that is not known, and what is told last counts.
+	Opened(k finding.Kind, r finding.Reason, w *finding.Workload)
+	Changed(k finding.Kind, from, to finding.Reason, was, is *finding.Workload)
+	Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration, w *finding.Workload)
+	// Attributed counts whom a finding named when it opened.
+	Attributed(r finding.Relation)
 	Lost(stage string, n uint64)
 	Events(kind string, n uint64)
 	Retransmits(kind string, n uint64)
@@ -70,18 +77,19 @@ type Meter interface {
 	// Flushed takes the bucket of a flush delay, see writequeue.Bounds.
 	Flushed(bucket int)
 	Patrol(cost time.Duration)
+	// Survey counts a walk for what no event told.
+	Survey(cost time.Duration)
+	Census(c flow.Census)
+	Usage(u flow.Usage)
 }
 
 // Config is what an Agent needs.
 type Config struct {
-	Threshold [finding.KindCount]time.Duration
-	Tick      time.Duration
-	// IdleAudit is after how long without keepalive an idle connection is
-	// listed; 0: never.
-	IdleAudit time.Duration
-	// Poll is how often all connections are walked where no event tells of any;
-	// 0 where events do.
-	Poll time.Duration
+	Settings
+	// Polled: no event tells of connections, so that all are walked often.
+	Polled bool
+	// Reload gives other settings; nil if they never change.
+	Reload <-chan *Settings
 	// Queues are the limits of what waits to be acknowledged.
 	Queues writequeue.Limits
 	// BootID makes finding ids unique across hosts and boots.
@@ -98,8 +106,16 @@ type Config struct {
 	// where nothing is kept.
 	Keep Keeper
 	Kept []flow.Kept
+	// Stacks says which code opened a socket; nil: nothing does.
+	Stacks *Stacks
+	// Goroutines asks Go programs what theirs do; nil: nothing does.
+	Goroutines Goroutines
 	// Ready is called once, when the first snapshot is done.
 	Ready func() error
+	// Beat is called each time that the loop comes round, at least once a tick.
+	Beat func()
+	// Origin knows containers, nil if they are not asked for.
+	Origin Origin
 }
 
 // Agent is the daemon's loop.
@@ -113,6 +129,7 @@ type Agent struct {
 	detector *detect.Detector
 	owners   *owner.Resolver
 	peers    peers
+	stacks   *stacks
 	states   flow.StateSet
 	started  time.Duration
 
@@ -121,6 +138,7 @@ type Agent struct {
 	patrol            patrol
 	audit             audit
 	keeping           keeping
+	usage             usage
 	flush             flush
 	nextAge, nextTick time.Duration
 	// quiet is until when no sockets are judged, because looking for holders
@@ -157,26 +175,33 @@ type Agent struct {
 
 // New returns an Agent on an attached kernel side.
 func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger) *Agent {
+	least := cfg.Rules.Least()
 	a := &Agent{
 		cfg: cfg, kernel: kernel, out: out, meter: meter, log: log,
-		owners:  owner.New(kernel, cfg.ProcRoot),
-		peers:   peers{source: kernel},
-		states:  States(cfg.Threshold),
-		open:    make(map[string]opened),
-		survey:  newSurvey(&cfg),
-		patrol:  newPatrol(&cfg),
-		audit:   audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
-		flush:   flush{book: writequeue.New(cfg.Queues)},
+		owners: owner.New(kernel, cfg.ProcRoot),
+		peers:  peers{source: kernel},
+		stacks: newStacks(cfg.Stacks),
+		states: States(least),
+		open:   make(map[string]opened),
+		survey: newSurvey(&least, cfg.Polled),
+		patrol: newPatrol(least[finding.EstablishedStalled], cfg.IdleAudit),
+		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
+		flush:  flush{book: writequeue.New(cfg.Queues)},
+
 		keeping: keeping{noted: make(map[flow.Key]notedSock)},
 	}
 	a.detector = detect.New(detect.Config{
-		Threshold: cfg.Threshold,
+		Threshold: least,
 		Tick:      cfg.Tick,
 		NewID:     newID(cfg.BootID),
 	})
+	a.usage.counted, _ = kernel.(Counted)
 	a.onEvent = func(e *flow.Event) {
 		if e.Kind < flow.EventKindCount {
 			a.events[e.Kind]++
+		}
+		if e.Kind == flow.EventPromoted {
+			a.stacks.promoted(e.ID)
 		}
 		a.detector.Event(e)
 	}
@@ -206,6 +231,10 @@ const wakeStep = 40 * time.Millisecond
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = a.cfg.BootTime()
 	a.nextAge, a.nextTick = a.started+a.cfg.Tick, a.started+a.cfg.Tick
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	a.startStacks(ctx)
+	a.startGoroutines(ctx)
 	if err := a.restore(a.started); err != nil {
 		return err
 	}
@@ -221,8 +250,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return a.last()
+		case s := <-a.cfg.Reload:
+			a.apply(s)
 		case <-timer.C:
 		}
+		a.cfg.Beat()
 		if err := a.step(a.cfg.BootTime()); err != nil {
 			return err
 		}
@@ -262,6 +294,7 @@ func (a *Agent) last() error {
 	a.countRetransmits(&stats)
 	a.losses.note(stats.Losses)
 	a.sayLosses(a.cfg.BootTime(), true)
+	a.out.Tick(a.cfg.BootTime(), a.cfg.Now(), true)
 	return nil
 }
 
@@ -319,6 +352,9 @@ func (a *Agent) tick(now time.Duration) error {
 	}
 	a.meter.Kernel(stats)
 	a.countRetransmits(&stats)
+	if err := a.lookAtUsage(now); err != nil {
+		return err
+	}
 	a.survey.note(stats.Hidden + a.detector.Unseen())
 	if a.losses.note(stats.Losses) || a.survey.due(now) {
 		if err := a.resync(now); err != nil {
@@ -330,10 +366,14 @@ func (a *Agent) tick(now time.Duration) error {
 	}
 	a.watchDrops(now)
 	a.keepSome(now)
+	if err := a.tendStacks(now, stats.StacksRefused); err != nil {
+		return err
+	}
 	if err := a.settle(now); err != nil {
 		return err
 	}
 	a.sayLosses(now, false)
+	a.out.Tick(a.cfg.BootTime(), a.cfg.Now(), false)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/rules"
 	"github.com/tcplimbo/tcplimbo/userspace/writequeue"
 )
 
@@ -61,7 +62,8 @@ func newBed(t *testing.T) *bed {
 	b.k = newFakeKernel(boot)
 	b.k.watch = States(thresholds)
 	b.cfg = Config{
-		Threshold: thresholds, Tick: tick, BootID: "boot", ProcRoot: t.TempDir(),
+		Settings: Settings{Rules: rules.Set{Base: thresholds}, Tick: tick}, Beat: func() {},
+		BootID: "boot", ProcRoot: t.TempDir(),
 		BootTime: boot, Now: b.wall, CPUTime: boot,
 		Ready: func() error {
 			b.mu.Lock()
@@ -168,6 +170,8 @@ func (r *recorder) Finding(f *finding.Finding) {
 	r.findings = append(r.findings, kept)
 }
 
+func (r *recorder) Tick(time.Duration, time.Time, bool) {}
+
 func (r *recorder) Loss(l *finding.Loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -230,21 +234,21 @@ func (g *gauges) add(k finding.Kind, r finding.Reason, n int) {
 	}
 }
 
-func (g *gauges) Opened(k finding.Kind, r finding.Reason) {
+func (g *gauges) Opened(k finding.Kind, r finding.Reason, _ *finding.Workload) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.opened++
 	g.add(k, r, 1)
 }
 
-func (g *gauges) Changed(k finding.Kind, from, to finding.Reason) {
+func (g *gauges) Changed(k finding.Kind, from, to finding.Reason, _, _ *finding.Workload) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.add(k, from, -1)
 	g.add(k, to, 1)
 }
 
-func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d time.Duration) {
+func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d time.Duration, _ *finding.Workload) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.resolved++
@@ -253,6 +257,11 @@ func (g *gauges) Resolved(k finding.Kind, r finding.Reason, _ finding.Outcome, d
 		g.t.Errorf("%v lasted %v", k, d)
 	}
 }
+
+func (g *gauges) Attributed(finding.Relation) {}
+func (g *gauges) Survey(time.Duration)        {}
+func (g *gauges) Census(flow.Census)          {}
+func (g *gauges) Usage(flow.Usage)            {}
 
 func (g *gauges) Kernel(s flow.Stats) {
 	g.mu.Lock()

@@ -82,7 +82,7 @@ func TestFlushCostsNothingWhereNothingWaits(t *testing.T) {
 
 func TestWriteQueueWarning(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
-		b.cfg.Threshold[finding.EstablishedStalled] = time.Hour
+		b.cfg.Rules.Base[finding.EstablishedStalled] = time.Hour
 		b.cfg.Queues = writequeue.Limits{Undrained: 40 * time.Second, Pending: 1 << 20}
 		s := fakeSock(1, 1, flow.StateEstablished)
 		s.WriteSeq, s.Busy, s.Limits.Probing = 1<<20+1, -1, -1

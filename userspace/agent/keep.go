@@ -20,10 +20,11 @@ type Keeper interface {
 	Forget(k *flow.Kept)
 }
 
-// Ordered is an Output that calls then once the record was written, or at once if
-// it is written nowhere.
+// Ordered is an Output that calls then once the record was written, or at once if it
+// is written nowhere. own: the finding has records of its own, and is not only counted
+// in a group's.
 type Ordered interface {
-	FindingThen(f *finding.Finding, then func())
+	FindingThen(f *finding.Finding, then func(own bool))
 }
 
 const (
@@ -59,17 +60,20 @@ func (a *Agent) say(v *detect.Verdict, f *finding.Finding) {
 		a.out.Finding(f)
 		return
 	}
-	k := keptFinding(v, f, a.cfg.Poll > 0)
-	then := func() { a.cfg.Keep.Keep(k) }
+	k := keptFinding(v, f, a.cfg.Polled)
+	then := func(own bool) {
+		k.Grouped = !own
+		a.cfg.Keep.Keep(k)
+	}
 	if f.Status == finding.Resolved {
-		then = func() { a.cfg.Keep.Forget(k) }
+		then = func(bool) { a.cfg.Keep.Forget(k) }
 	}
 	if out, ok := a.out.(Ordered); ok {
 		out.FindingThen(f, then)
 		return
 	}
 	a.out.Finding(f)
-	then()
+	then(true)
 }
 
 func keptFinding(v *detect.Verdict, f *finding.Finding, polled bool) *flow.Kept {
@@ -102,7 +106,7 @@ func (a *Agent) keepSome(now time.Duration) {
 		k.noted[p.Sock.Key] = notedSock{p.Since, k.round}
 		if !known || was.since != p.Since {
 			a.cfg.Keep.Keep(&flow.Kept{
-				Polled: a.cfg.Poll > 0, Sock: p.Sock.ID, State: p.Sock.State, TimeWait: p.Sock.TimeWait, Role: p.Sock.Role,
+				Polled: a.cfg.Polled, Sock: p.Sock.ID, State: p.Sock.State, TimeWait: p.Sock.TimeWait, Role: p.Sock.Role,
 				Since: p.Since, Exact: p.Exact, Task: p.Opener, Inode: p.Sock.Inode, FD: -1,
 			})
 		}
@@ -141,7 +145,7 @@ func (a *Agent) restore(now time.Duration) error {
 	for i, s := range socks {
 		// Another connect on the same socket: it keeps its cookie. Without eBPF the
 		// time since its SYN is a lower bound, which proves nothing here.
-		if a.cfg.Poll == 0 && !s.Gone && s.State == flow.StateSynSent && s.Waiting >= 0 && now-s.Waiting > since[i]+synLater {
+		if !a.cfg.Polled && !s.Gone && s.State == flow.StateSynSent && s.Waiting >= 0 && now-s.Waiting > since[i]+synLater {
 			a.detector.Drop(s.ID, now)
 		}
 	}
@@ -154,7 +158,7 @@ func (a *Agent) readdress(kept []flow.Kept) error {
 	foreign := map[uint64][]*flow.Kept{}
 	for i := range kept {
 		k := &kept[i]
-		if k.Polled == (a.cfg.Poll > 0) {
+		if k.Polled == a.cfg.Polled {
 			continue
 		}
 		foreign[k.Sock.Cookie] = append(foreign[k.Sock.Cookie], k)
@@ -180,21 +184,27 @@ func (a *Agent) readdress(kept []flow.Kept) error {
 }
 
 func (a *Agent) restoreOne(k *flow.Kept, now time.Duration) bool {
+	if k.Grouped {
+		// The run that counted it is over: it is counted anew, at its old age.
+		a.cfg.Keep.Forget(k)
+		k.FindingID = ""
+	}
 	past, ok := pastOf(k)
 	if !ok || k.Since > now {
 		a.cfg.Keep.Forget(k)
 		return false
 	}
 	if past.Finding != nil {
-		a.open[k.FindingID] = opened{past.Finding.Reason, k.Wall}
-		a.meter.Opened(finding.KindOf(k.State), past.Finding.Reason)
+		a.open[k.FindingID] = opened{reason: past.Finding.Reason, since: k.Wall}
+		a.stacks.restored(finding.KindOf(k.State))
+		a.meter.Opened(finding.KindOf(k.State), past.Finding.Reason, nil)
 		return a.detector.Restore(past, now)
 	}
 	if !a.detector.Restore(past, now) {
 		a.cfg.Keep.Forget(k)
 		return false
 	}
-	if k.Polled == (a.cfg.Poll > 0) {
+	if k.Polled == a.cfg.Polled && !k.Grouped {
 		a.keeping.noted[k.Sock.Key] = notedSock{since: k.Since}
 	}
 	return true

@@ -148,7 +148,7 @@ func TestEndedBetweenRuns(t *testing.T) {
 		},
 		{
 			"kind turned off", fakeSock(1, 11, flow.StateCloseWait),
-			func(b *bed) { b.cfg.Threshold[finding.CloseWaitSilent] = 0 },
+			func(b *bed) { b.cfg.Rules.Base[finding.CloseWaitSilent] = 0 },
 			[]string{"resolved unknown"},
 		},
 		{"as it was", fakeSock(1, 11, flow.StateCloseWait), func(*bed) {}, nil},
@@ -200,12 +200,12 @@ func TestUnreadableKept(t *testing.T) {
 // said to be exact.
 func TestPolled(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
-		b.cfg.Poll = time.Second
+		b.cfg.Polled = true
 		b.k.setDeaf(true)
 		b.k.watch = 0
 		b.start()
 		b.k.exist(fakeSock(1, 11, flow.StateCloseWait), 0)
-		f := b.expect(closeAge+b.cfg.Poll+3*tick+inTime, "open eof_ignored")[0]
+		f := b.expect(closeAge+pollMost+3*tick+inTime, "open eof_ignored")[0]
 		if f.SinceExact {
 			t.Error("the age is said to be exact")
 		}

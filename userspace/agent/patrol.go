@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
-	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
 const (
@@ -39,13 +38,12 @@ type patrol struct {
 	begun, spent time.Duration
 }
 
-func newPatrol(cfg *Config) patrol {
-	established := cfg.Threshold[finding.EstablishedStalled]
+func newPatrol(established, idleAudit time.Duration) patrol {
 	p := patrol{every: patrolMost}
 	if established > 0 {
 		p.every = min(max(established/patrolParts, patrolLeast), patrolMost)
 	}
-	if established > 0 || cfg.IdleAudit > 0 {
+	if established > 0 || idleAudit > 0 {
 		p.want = flow.WalkStates{
 			States: flow.StateEstablished.Bit(), Waiting: true, Quiet: min(established/patrolParts, quietMost),
 		}
@@ -96,6 +94,9 @@ func (a *Agent) endPatrol() error {
 	a.patrol.done()
 	a.meter.Patrol(a.patrol.spent)
 	if err := a.queued(); err != nil {
+		return err
+	}
+	if err := a.countSockets(); err != nil {
 		return err
 	}
 	if a.patrol.want.Idle == 0 {

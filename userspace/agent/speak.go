@@ -36,18 +36,25 @@ func newID(bootID string) func(flow.ID, finding.Kind, time.Duration) string {
 // opened is what is remembered of an open finding.
 type opened struct {
 	reason finding.Reason
+	// workload is the one that the meter was told last.
+	workload *finding.Workload
 	// since is the wall clock of the beginning, the same in every record of
 	// the finding even if the clock is set meanwhile.
 	since time.Time
+	// stack is what was said last.
+	stack *finding.Stack
 }
 
 // speak finds the owners of what was decided and writes the records.
 func (a *Agent) speak() error {
-	verdicts := a.detector.Verdicts()
+	verdicts := a.foregone(a.detector.Verdicts())
 	if len(verdicts) == 0 {
 		return nil
 	}
 	if err := a.findOwners(verdicts); err != nil {
+		return err
+	}
+	if err := a.findStacks(); err != nil {
 		return err
 	}
 	a.readTo = 0
@@ -62,12 +69,13 @@ func (a *Agent) speak() error {
 		if !v.Sock.Gone && a.said(v) {
 			a.write(v, a.confirmed, a.wall)
 		}
-		verdicts[i].Peer = nil
+		verdicts[i].Peer, verdicts[i].Stack = nil, nil
 	}
 	a.peers.release()
 	if len(a.queries) > keepMax {
 		// Thousands at once are rare, and their memory is not needed before.
 		a.queries, a.pending, a.again = nil, nil, nil
+		a.stacks.release()
 	}
 	return nil
 }
@@ -147,6 +155,7 @@ func (a *Agent) findOwners(verdicts []detect.Verdict) error {
 	if err := a.owners.Resolve(a.queries); err != nil {
 		return fmt.Errorf("finding holders: %w", err)
 	}
+	a.decide()
 	if err := a.findListeners(); err != nil {
 		return err
 	}
@@ -222,21 +231,24 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Outcome:    v.Outcome,
 		Time:       wall,
 		Since:      a.since(v, now, wall),
-		SinceExact: v.Exact && a.cfg.Poll == 0,
+		SinceExact: v.Exact && !a.cfg.Polled,
 		Duration:   v.At - v.Since,
 		Threshold:  v.Threshold,
 		Sock:       v.Sock,
 		Live:       v.Live,
 		Owner:      *v.Owner,
+		Stack:      a.stackSaid(v),
 		Peer:       v.Peer,
 		Listener:   v.Listener,
 	}
+	f.Goroutines = a.goroutines(f)
 	if v.Live {
 		f.GivesUp = explain.GivesUp(&v.Sock)
 	}
+	a.addOrigin(f, v.Since, now)
 	f.Message = explain.Message(f)
 	a.say(v, f)
-	a.measure(v, f.Since)
+	a.measure(v, f)
 }
 
 func (a *Agent) since(v *detect.Verdict, now time.Duration, wall time.Time) time.Time {
@@ -246,22 +258,26 @@ func (a *Agent) since(v *detect.Verdict, now time.Duration, wall time.Time) time
 	return wall.Add(v.Since - now)
 }
 
-func (a *Agent) measure(v *detect.Verdict, since time.Time) {
+func (a *Agent) measure(v *detect.Verdict, f *finding.Finding) {
 	switch v.Status {
 	case finding.Open:
-		a.open[v.ID] = opened{v.Reason, since}
-		a.meter.Opened(v.Kind, v.Reason)
+		a.open[v.ID] = opened{reason: v.Reason, workload: f.Workload, since: f.Since, stack: v.Stack}
+		a.stacks.opened(v)
+		a.meter.Opened(v.Kind, v.Reason, f.Workload)
+		a.meter.Attributed(f.Owner.Process.Relation)
 		if v.Exact && v.Since >= a.started {
 			a.meter.Delay(v.At - v.Due)
 		}
 	case finding.Update:
-		if old := a.open[v.ID]; old.reason != v.Reason {
-			a.meter.Changed(v.Kind, old.reason, v.Reason)
-			a.open[v.ID] = opened{v.Reason, old.since}
-		}
+		old := a.open[v.ID]
+		a.meter.Changed(v.Kind, old.reason, v.Reason, old.workload, f.Workload)
+		a.open[v.ID] = opened{reason: v.Reason, workload: f.Workload, since: old.since, stack: v.Stack}
+		a.stacks.leaks(v)
 	case finding.Resolved:
+		old := a.open[v.ID]
 		delete(a.open, v.ID)
-		a.meter.Resolved(v.Kind, v.Reason, v.Outcome, v.At-v.Since)
+		a.stacks.closed(v)
+		a.meter.Resolved(v.Kind, old.reason, v.Outcome, v.At-v.Since, old.workload)
 	case finding.StatusCount:
 	}
 }

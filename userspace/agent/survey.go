@@ -21,6 +21,11 @@ const (
 	hiddenMost  = 10 * time.Second
 	hiddenPart  = 4
 	hiddenShare = 100
+	// Without events a finding may be late by so small a part of the smallest
+	// threshold.
+	pollParts = 4
+	pollLeast = 250 * time.Millisecond
+	pollMost  = 10 * time.Second
 	// settleTicks is how many ticks a socket that a survey came across is given
 	// to leave its state or to be promoted.
 	settleTicks = 2
@@ -76,12 +81,31 @@ func hiddenPace(closeWait time.Duration) time.Duration {
 	return min(max(closeWait/hiddenPart, hiddenLeast), hiddenMost)
 }
 
-func newSurvey(cfg *Config) survey {
-	s := survey{every: hiddenPace(cfg.Threshold[finding.CloseWaitSilent]), usual: surveyEvery, share: surveyShare}
-	if cfg.Poll > 0 {
-		s.usual, s.share = cfg.Poll, hiddenShare
+// pollPace returns how often to look where no event tells. ESTABLISHED sockets are
+// looked at by the patrol, at its own pace.
+func pollPace(threshold *[finding.KindCount]time.Duration) time.Duration {
+	pace := pollMost
+	for kind, t := range threshold {
+		if t > 0 && finding.Kind(kind) != finding.EstablishedStalled {
+			pace = min(pace, t/pollParts)
+		}
+	}
+	return max(pace, pollLeast)
+}
+
+func newSurvey(threshold *[finding.KindCount]time.Duration, polled bool) survey {
+	s := survey{every: hiddenPace(threshold[finding.CloseWaitSilent]), usual: surveyEvery, share: surveyShare}
+	if polled {
+		s.usual, s.share = pollPace(threshold), hiddenShare
 	}
 	return s
+}
+
+// configure takes over other thresholds.
+func (s *survey) configure(threshold *[finding.KindCount]time.Duration, polled bool, now time.Duration) {
+	next := newSurvey(threshold, polled)
+	s.every, s.usual, s.share = next.every, next.usual, next.share
+	s.next = min(s.next, now+max(s.usual, s.share*s.cost))
 }
 
 func (s *survey) note(hidden uint64) {
@@ -120,8 +144,9 @@ func (a *Agent) resync(now time.Duration) error {
 		a.detector.Suspect(now)
 	}
 	a.survey.done(now, cost())
+	a.meter.Survey(a.survey.cost)
 	a.losses.reread = false
-	return nil
+	return a.countSockets()
 }
 
 func (a *Agent) walk(now time.Duration) error {
@@ -142,7 +167,26 @@ func (a *Agent) walk(now time.Duration) error {
 		return fmt.Errorf("walking connections: %w", err)
 	}
 	a.survey.youngDue = now + settle
+	if !a.survey.walked {
+		a.makeCookies()
+	}
 	return a.track(a.found)
+}
+
+// cookiesMost bounds what the start takes longer: for each, a namespace is entered.
+const cookiesMost = 256
+
+// makeCookies has the kernel make a cookie for sockets that are older than the agent and
+// that nobody asked for one. Later the agent may not enter their namespaces any more.
+// What cannot be had is left out of the records.
+func (a *Agent) makeCookies() {
+	made := 0
+	for _, s := range a.found {
+		if s.Cookie == 0 && made < cookiesMost {
+			_, _ = a.kernel.Cookie(s.ID)
+			made++
+		}
+	}
 }
 
 // settle looks again at the sockets that were passing through, and takes those

@@ -14,13 +14,18 @@ import (
 )
 
 // fakeKernel answers with its errors.
-type fakeKernel struct{ load, iterate, causes, diag error }
+type fakeKernel struct {
+	load, iterate, causes, diag error
+	hooks                       StackHooks
+}
 
 func (k fakeKernel) LoadPrograms(context.Context) error  { return k.load }
 func (k fakeKernel) OpenIterators(context.Context) error { return k.iterate }
 func (k fakeKernel) TellSYNCauses(context.Context) error { return k.causes }
 
 func (k fakeKernel) AskSockDiag(context.Context) (int, string, error) { return 3, "much", k.diag }
+
+func (k fakeKernel) TakeStacks(context.Context) StackHooks { return k.hooks }
 
 func find(t *testing.T, r *Report, name string) Result {
 	t.Helper()
@@ -135,6 +140,30 @@ func TestFindings(t *testing.T) {
 		{name: "symbols hidden", change: facts{kallsymsPath: hiddenSymbols}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
 		{name: "no symbols", change: facts{kallsymsPath: "-"}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
 
+		{name: "stacks", line: "stacks", want: OK, found: "at connect, accept and end of file; what io_uring accepts is not seen"},
+		{name: "stacks are not tried", kernel: fakeKernel{load: eperm}, line: "stacks", want: Warn, found: "not tried", exit: 77},
+		{name: "stacks are refused", kernel: fakeKernel{hooks: StackHooks{Connect: eperm}}, line: "stacks", want: Warn, found: "loading programs: operation not permitted"},
+		{
+			name: "no tracefs", kernel: fakeKernel{hooks: StackHooks{Accept: errors.New("no tracefs")}},
+			line: "stacks", want: Warn, found: "at connect and end of file; no tracefs",
+		},
+		{
+			name: "no tracepoint", kernel: fakeKernel{hooks: StackHooks{EOF: errors.New("no hook")}},
+			line: "stacks", want: Warn, found: "at connect and accept; no hook",
+		},
+		{
+			name: "neither", kernel: fakeKernel{hooks: StackHooks{Accept: errors.New("no tracefs"), EOF: errors.New("no\nhook")}},
+			line: "stacks", want: Warn, found: "at connect only; no tracefs; no hook",
+		},
+
+		{
+			name: "sandbox", line: "sandbox", want: OK,
+			found: "after attaching run keeps cap_bpf, cap_perfmon, cap_sys_ptrace, cap_syslog, cap_dac_read_search, cap_checkpoint_restore of what it holds, with no_new_privs and a seccomp filter",
+		},
+		{
+			name: "no seccomp", change: facts{seccompActions: "-"}, line: "sandbox", want: Warn,
+			found: "after attaching run keeps cap_bpf, cap_perfmon, cap_sys_ptrace, cap_syslog, cap_dac_read_search, cap_checkpoint_restore of what it holds, with no_new_privs; this kernel shows no seccomp filters",
+		},
 		{name: "jit off", change: facts{"proc/sys/net/core/bpf_jit_enable": "0"}, line: "bpf_jit_enable", want: Warn, found: "0"},
 		{name: "jit hidden", change: facts{"proc/sys/net/core/bpf_jit_enable": "-"}, line: "bpf_jit_enable", want: OK, found: "not shown in this network namespace"},
 		{name: "unprivileged", change: facts{"proc/sys/kernel/unprivileged_bpf_disabled": "0"}, line: "unprivileged_bpf", want: OK, found: "unprivileged_bpf_disabled=0: on for everybody; tcplimbo does not rely on it"},

@@ -41,6 +41,7 @@ func wellFacts() facts {
 		"proc/sys/net/core/netdev_budget":           "300",
 		"proc/sys/net/core/bpf_jit_enable":          "1",
 		"proc/sys/kernel/unprivileged_bpf_disabled": "2",
+		seccompActions:                              "kill_process kill_thread trap errno user_notif trace log allow",
 		kallsymsPath:                                "0000000000000000 A fixed_percpu_data\nffffffff81000000 T startup_64\nffffffff81000060 T secondary_startup_64\n",
 	}
 }

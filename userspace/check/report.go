@@ -101,6 +101,8 @@ type Kernel interface {
 	// AskSockDiag asks netlink for sockets, which needs no BPF. It returns in how
 	// many network namespaces, and what is not known that way.
 	AskSockDiag(ctx context.Context) (namespaces int, lost string, err error)
+	// TakeStacks attaches what takes user stacks.
+	TakeStacks(ctx context.Context) StackHooks
 }
 
 // Run makes the report.
@@ -118,9 +120,9 @@ func Run(ctx context.Context, h Host, k Kernel) *Report {
 	add(h.lsm(loads), h.seccomp(loads), h.memlock(), programs)
 	add(tryKernel(ctx, "iterators", blocked, k.OpenIterators,
 		"work", "sockets that are older than the start and the holders of all sockets stay unknown"))
-	add(h.synCauses(ctx, loads, k))
+	add(h.synCauses(ctx, loads, k), h.stacks(ctx, loads, k))
 	add(h.sockDiag(ctx, r.ExitCode() != 0, k))
-	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid())
+	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid(), h.sandbox())
 	return r
 }
 

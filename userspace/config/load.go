@@ -12,7 +12,7 @@ import (
 // dashes; lookupEnv is os.LookupEnv or a test's. Every error names where the
 // value stands, the value, and what is allowed.
 func Load(flags map[string]string, lookupEnv func(string) (string, bool)) (*Run, error) {
-	l := loader{settings: Settings(), run: &Run{sources: map[string]Source{}}}
+	l := newLoader()
 	if err := l.defaults(); err != nil {
 		return nil, err
 	}
@@ -25,9 +25,20 @@ func Load(flags map[string]string, lookupEnv func(string) (string, bool)) (*Run,
 	if err := l.flags(flags); err != nil {
 		return nil, err
 	}
-	if len(l.run.Kinds()) == 0 {
+	if err := l.run.checkPprof(); err != nil {
+		return nil, err
+	}
+	l.run.Rules.Base = l.run.thresholds()
+	kinds := l.run.Kinds()
+	if len(kinds) == 0 {
 		return nil, errors.New("--syn-sent, --fin-wait2, --close-wait, --established and --closing are all 0, so nothing would be watched; " +
 			"give at least one of them a duration")
+	}
+	for _, k := range kinds {
+		l.run.watched[k] = true
+	}
+	if l.run.By != "" && l.run.Output != OutputConsole {
+		return nil, fmt.Errorf("--by: the summary is for people and comes with --output console; --output is %s", l.run.Output)
 	}
 	return l.run, nil
 }
@@ -37,11 +48,15 @@ type loader struct {
 	run      *Run
 }
 
+func newLoader() *loader {
+	return &loader{settings: Settings(), run: &Run{sources: map[string]Source{}, texts: map[string]string{}}}
+}
+
 func (l *loader) set(s *Setting, value string, from Source) error {
 	if err := s.set(l.run, value); err != nil {
 		return err
 	}
-	l.run.sources[s.Name] = from
+	l.run.sources[s.Name], l.run.texts[s.Name] = from, value
 	return nil
 }
 

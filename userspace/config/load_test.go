@@ -2,12 +2,14 @@ package config
 
 import (
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
@@ -118,17 +120,24 @@ func TestPrecedence(t *testing.T) {
 // its default and sees that it arrives.
 func TestEverySource(t *testing.T) {
 	values := map[string]string{
-		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "none",
+		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "console",
 		"warn-pending": "1MiB", "warn-undrained": "3s", "warn-flush-p99": "4ms",
 		"log-file": "/var/log/limbo.json", "log-file-max-size": "64k", "metrics-addr": "", "tick": "10ms",
-		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128",
 		"source": "sockdiag", "pin-path": "/sys/fs/bpf/limbo",
+		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128", "stacks": "always",
+		"pprof": ":6060", "capture-dir": "/var/lib/limbo",
+		"cri-socket": "unix:///run/x.sock", "group-above": "7", "by": "stack",
+		"journald": "on", "otlp-endpoint": "https://collector:4317",
+		"sandbox": "off",
 	}
 	want := Run{
-		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputNone,
+		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputConsole,
 		LogFile: "/var/log/limbo.json", LogFileMaxSize: 64 << 10, Tick: 10 * time.Millisecond, ReadyFile: "/run/ready",
-		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128,
 		Kernel: SourceSockDiag, PinPath: "/sys/fs/bpf/limbo",
+		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128, Stacks: flow.StacksAlways,
+		Pprof: PprofAddress, PprofAddress: netip.MustParseAddrPort("127.0.0.1:6060"), CaptureDir: "/var/lib/limbo",
+		Runtime: "/run/x.sock", GroupAbove: 7, By: "stack",
+		Journald: true, OTLPEndpoint: "https://collector:4317",
 		WarnPending: 1 << 20, WarnUndrained: 3 * time.Second, WarnFlushP99: 4 * time.Millisecond,
 	}
 	var file strings.Builder
@@ -265,26 +274,14 @@ func TestThreshold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := run.Threshold(finding.CloseWaitSilent); got != 5*time.Second {
+	if got := run.Rules.Base[finding.CloseWaitSilent]; got != 5*time.Second {
 		t.Errorf("close-wait threshold %v", got)
 	}
-	if got := run.Threshold(finding.EstablishedStalled); got != 15*time.Second {
+	if got := run.Rules.Base[finding.EstablishedStalled]; got != 15*time.Second {
 		t.Errorf("established threshold %v", got)
 	}
-	if got := run.Threshold(finding.KindNone); got != 0 {
+	if got := run.Rules.Base[finding.KindNone]; got != 0 {
 		t.Errorf("what is no kind has the threshold %v", got)
-	}
-}
-
-// TestLaterFlagsAreUnknown keeps flags out whose issue is not built: the
-// contract wants them unknown, not without effect.
-func TestLaterFlagsAreUnknown(t *testing.T) {
-	for _, name := range []string{
-		"otlp-endpoint", "pprof", "capture-dir", "group-above", "stacks",
-	} {
-		if (&loader{settings: Settings()}).find(name) != nil {
-			t.Errorf("--%s is known", name)
-		}
 	}
 }
 

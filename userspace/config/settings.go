@@ -23,6 +23,8 @@ type Setting struct {
 	Values []string
 	// File is set where the value is a path.
 	File bool
+	// Live settings can change while the program runs.
+	Live bool
 	// Hidden settings tune the inside; they are not in the help.
 	Hidden bool
 
@@ -43,6 +45,17 @@ const (
 	groupTuning     = "Tuning"
 )
 
+// The values of settings that are on or off.
+const (
+	switchOn  = "on"
+	switchOff = "off"
+)
+
+var switches = []string{switchOn, switchOff}
+
+// summaries are what open findings can be counted by.
+var summaries = []string{"process", "peer", "stack", "pod"}
+
 // configName is the one setting that cannot stand in the file.
 const configName = "config"
 
@@ -54,7 +67,7 @@ const SourceName = "source"
 
 // Settings returns all settings in the order of the help.
 func Settings() []Setting {
-	return slices.Concat(thresholdSettings(), queueSettings(), outputSettings(), runningSettings(), tuningSettings())
+	return slices.Concat(thresholdSettings(), queueSettings(), outputSettings(), runningSettings(), pprofSettings(), tuningSettings())
 }
 
 func thresholdSettings() []Setting {
@@ -62,32 +75,32 @@ func thresholdSettings() []Setting {
 		{
 			Name: "syn-sent", Placeholder: "DURATION", Default: "3s", Group: groupThresholds,
 			Usage: "flag a socket this long in SYN_SENT: a connect that nobody answers",
-			set:   func(r *Run, v string) error { return setDuration(&r.SynSent, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.SynSent, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "fin-wait2", Placeholder: "DURATION", Default: "30s", Group: groupThresholds,
 			Usage: "flag a socket this long in FIN_WAIT2, orphaned ones included: the peer does not finish",
-			set:   func(r *Run, v string) error { return setDuration(&r.FinWait2, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.FinWait2, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "close-wait", Placeholder: "DURATION", Default: "30s", Group: groupThresholds,
 			Usage: "flag a socket this long in CLOSE_WAIT: the peer closed, the program did not",
-			set:   func(r *Run, v string) error { return setDuration(&r.CloseWait, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.CloseWait, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "established", Placeholder: "DURATION", Default: "15s", Group: groupThresholds,
 			Usage: "flag an ESTABLISHED socket whose data has not moved for this long",
-			set:   func(r *Run, v string) error { return setDuration(&r.Established, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.Established, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "closing", Placeholder: "DURATION", Default: "60s", Group: groupThresholds,
 			Usage: "flag a socket this long in FIN_WAIT1, CLOSING or LAST_ACK: the close is not acknowledged",
-			set:   func(r *Run, v string) error { return setDuration(&r.Closing, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.Closing, v, thresholdRange) }, Live: true,
 		},
 		{
 			Name: "idle-audit", Placeholder: "DURATION", Default: "0", Group: groupThresholds,
 			Usage: "list ESTABLISHED sockets without keepalive that are idle longer than this, as tcplimbo.socket",
-			set:   func(r *Run, v string) error { return setDuration(&r.IdleAudit, v, thresholdRange) },
+			set:   func(r *Run, v string) error { return setDuration(&r.IdleAudit, v, thresholdRange) }, Live: true,
 		},
 	}
 }
@@ -107,6 +120,22 @@ func outputSettings() []Setting {
 			},
 		},
 		{
+			Name: "group-above", Placeholder: "N", Default: "20", Group: groupOutput,
+			Usage: "report more findings alike than this as one group: the same kind, program, container, service and stack; 0 reports each",
+			set:   func(r *Run, v string) error { return setNumber(&r.GroupAbove, v, maxGroupAbove) },
+		},
+		{
+			Name: "by", Placeholder: "WHAT", Group: groupOutput, Values: summaries,
+			Usage: "at the end, count what is still open by process, peer, stack or pod; with --output console",
+			set: func(r *Run, v string) error {
+				if v != "" && !slices.Contains(summaries, v) {
+					return notOneOf(v, summaries)
+				}
+				r.By = v
+				return nil
+			},
+		},
+		{
 			Name: "log-file", Placeholder: "FILE", Group: groupOutput, File: true,
 			Usage: "also append JSON lines to this file; reopened on SIGUSR1",
 			set:   func(r *Run, v string) error { return setPath(&r.LogFile, v) },
@@ -115,6 +144,16 @@ func outputSettings() []Setting {
 			Name: "log-file-max-size", Placeholder: "SIZE", Default: "100MiB", Group: groupOutput,
 			Usage: "rotate the log file at this size; 0 never rotates",
 			set:   func(r *Run, v string) error { return setSize(&r.LogFileMaxSize, v) },
+		},
+		{
+			Name: "journald", Placeholder: "WHETHER", Default: "off", Group: groupOutput, Values: onOff,
+			Usage: "also write to the systemd journal, with a field for each key: on or off",
+			set:   func(r *Run, v string) error { return setSwitch(&r.Journald, v) },
+		},
+		{
+			Name: "otlp-endpoint", Placeholder: "URL", Group: groupOutput,
+			Usage: "also send findings as OTLP logs and metrics to this collector; OTEL_EXPORTER_OTLP_* say how",
+			set:   func(r *Run, v string) error { return setEndpoint(&r.OTLPEndpoint, v) },
 		},
 		{
 			Name: MetricsAddr, Placeholder: "ADDRESS", Default: "127.0.0.1:9890", Group: groupOutput,
@@ -148,13 +187,19 @@ func runningSettings() []Setting {
 			set:   func(r *Run, v string) error { return setPath(&r.PinPath, v) },
 		},
 		{
-			Name: "tick", Placeholder: "DURATION", Default: "250ms", Group: groupRunning,
-			Usage: "how often due sockets are looked at; lowered to half of the smallest threshold",
-			set:   func(r *Run, v string) error { return setDuration(&r.Tick, v, tickRange) },
+			Name: "cri-socket", Placeholder: "SOCKET", Default: RuntimeAuto, Group: groupRunning, File: true,
+			Usage: "ask the container runtime that listens here for the names of pods; auto looks where containerd, CRI-O, Docker and Podman usually listen, off asks none",
+			set:   func(r *Run, v string) error { return setRuntime(&r.Runtime, v) },
 		},
 		{
+			Name: "tick", Placeholder: "DURATION", Default: "250ms", Group: groupRunning,
+			Usage: "how often due sockets are looked at; lowered to half of the smallest threshold",
+			set:   func(r *Run, v string) error { return setDuration(&r.Tick, v, tickRange) }, Live: true,
+		},
+		stacksSetting(),
+		{
 			Name: "ready-file", Placeholder: "FILE", Group: groupRunning, File: true,
-			Usage: "touch this file once programs are attached and the first snapshot is done",
+			Usage: "touch this file once programs are attached and the first snapshot is done; an empty one is removed at the start",
 			set:   func(r *Run, v string) error { return setPath(&r.ReadyFile, v) },
 		},
 		{
@@ -167,6 +212,17 @@ func runningSettings() []Setting {
 
 func tuningSettings() []Setting {
 	return []Setting{
+		{
+			Name: "sandbox", Placeholder: "SWITCH", Default: switchOn, Group: groupTuning, Hidden: true, Values: switches,
+			Usage: "give up capabilities and system calls that are not needed once the programs are attached: on or off",
+			set: func(r *Run, v string) error {
+				if !slices.Contains(switches, v) {
+					return notOneOf(v, switches)
+				}
+				r.Sandbox = v == switchOn
+				return nil
+			},
+		},
 		{
 			Name: "ring-bytes", Placeholder: "SIZE", Default: "0", Group: groupTuning, Hidden: true,
 			Usage: "size of the kernel's ring buffer, a power of two; 0 chooses",

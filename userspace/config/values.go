@@ -34,11 +34,11 @@ func setDuration(to *time.Duration, text string, limits durationLimits) error {
 	}
 	switch {
 	case d < 0:
-		return fmt.Errorf("%q is negative; allowed: %s", text, limits.allowed)
+		return fmt.Errorf("%q is negative; allowed: %s", clip(text), limits.allowed)
 	case d < limits.low:
-		return fmt.Errorf("%q is too short; allowed: %s", text, limits.allowed)
+		return fmt.Errorf("%q is too short; allowed: %s", clip(text), limits.allowed)
 	case d > limits.high:
-		return fmt.Errorf("%q is too long; allowed: %s", text, limits.allowed)
+		return fmt.Errorf("%q is too long; allowed: %s", clip(text), limits.allowed)
 	}
 	*to = d
 	return nil
@@ -104,7 +104,7 @@ func setSize(to *int64, text string) error {
 		return fmt.Errorf("%w; allowed: %s", err, allowed)
 	}
 	if n != 0 && n < minLogSize {
-		return fmt.Errorf("%q is too small; allowed: %s", text, allowed)
+		return fmt.Errorf("%q is too small; allowed: %s", clip(text), allowed)
 	}
 	*to = n
 	return nil
@@ -133,7 +133,7 @@ const (
 func setPowerOfTwo(to *int, text string, low, high int64) error {
 	n, err := parseSize(text)
 	if err == nil && n != 0 && (n < low || n > high || n&(n-1) != 0) {
-		err = fmt.Errorf("%q does not fit", text)
+		err = fmt.Errorf("%q does not fit", clip(text))
 	}
 	if err != nil {
 		return fmt.Errorf("%w; allowed: 0 (chosen) or a power of two from %d to %d", err, low, high)
@@ -178,4 +178,35 @@ func setAddress(to *string, text string) error {
 
 func notOneOf(text string, values []string) error {
 	return fmt.Errorf("%q is not known; allowed: %s", clip(text), strings.Join(values, ", "))
+}
+
+func setRuntime(to *string, text string) error {
+	runtime, err := ParseRuntime(text)
+	if err == nil {
+		*to = runtime
+	}
+	return err
+}
+
+// ParseRuntime reads which container runtime to ask: RuntimeAuto, RuntimeOff or the
+// path of a CRI socket.
+func ParseRuntime(text string) (string, error) {
+	const allowed = "auto, off, or the full path of a socket such as /run/containerd/containerd.sock"
+	path := strings.TrimPrefix(text, "unix://")
+	if text != RuntimeAuto && text != RuntimeOff && !strings.HasPrefix(path, "/") {
+		return "", fmt.Errorf("%q is not a socket; allowed: %s", clip(text), allowed)
+	}
+	return path, setPath(&path, path)
+}
+
+// maxGroupAbove is more than anybody reads one by one.
+const maxGroupAbove = 1_000_000
+
+func setNumber(to *int, text string, high int64) error {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > high {
+		return fmt.Errorf("%q does not fit; allowed: 0 (off) or a number up to %d", clip(text), high)
+	}
+	*to = int(n)
+	return nil
 }

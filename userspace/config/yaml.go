@@ -25,6 +25,15 @@ func (l *loader) yaml(path string, text []byte) error {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
+		if key.Value == rulesName {
+			if err := l.once(path, key, rulesName, seen); err != nil {
+				return err
+			}
+			if err := l.rules(path, value); err != nil {
+				return err
+			}
+			continue
+		}
 		s, err := l.yamlKey(path, key, seen)
 		if err != nil {
 			return err
@@ -49,7 +58,7 @@ func parseYAML(path string, text []byte) (*yaml.Node, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, syntaxError(path, err)
+		return nil, syntaxError(path, text, err)
 	}
 	root := document.Content[0]
 	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
@@ -61,23 +70,38 @@ func parseYAML(path string, text []byte) (*yaml.Node, error) {
 	if err := decoder.Decode(&second); err == nil {
 		return nil, fmt.Errorf("%s: a second document; only one is read", position(path, &second))
 	} else if !errors.Is(err, io.EOF) {
-		return nil, syntaxError(path, err)
+		return nil, syntaxError(path, text, err)
 	}
 	return root, nil
 }
 
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
-// syntaxError turns the parser's error, which has a line but no column, into
-// the form of all others.
-func syntaxError(path string, err error) error {
+// syntaxError turns the parser's error into the form of all others. It has a line but no
+// column: that is where the line's text begins.
+func syntaxError(path string, text []byte, err error) error {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := "1"
+	line := 1
 	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		line, message = m[1], message[len(m[0]):]
+		message = message[len(m[0]):]
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			line = n
+		}
 	}
 	// The parser cites anchors, which can be as long as the file.
-	return fmt.Errorf("%s:%s: not valid YAML: %s", path, line, strings.ToValidUTF8(clip(message), "\ufffd"))
+	return fmt.Errorf("%s:%d:%d: not valid YAML: %s", path, line, beginOf(text, line), strings.ToValidUTF8(clip(message), "\ufffd"))
+}
+
+// beginOf is the column, from 1, of the first character of a line that is not blank.
+func beginOf(text []byte, line int) int {
+	for range line - 1 {
+		i := bytes.IndexByte(text, '\n')
+		if i < 0 {
+			return 1
+		}
+		text = text[i+1:]
+	}
+	return len(text) - len(bytes.TrimLeft(text, " \t")) + 1
 }
 
 func (l *loader) yamlKey(path string, key *yaml.Node, seen map[string]int) (*Setting, error) {
@@ -91,15 +115,19 @@ func (l *loader) yamlKey(path string, key *yaml.Node, seen map[string]int) (*Set
 	if s == nil {
 		return nil, fmt.Errorf("%s: unknown key %q%s", position(path, key), clip(key.Value), l.meant(key.Value))
 	}
-	if line, twice := seen[s.Name]; twice {
-		return nil, fmt.Errorf("%s: key %q stands on line %d already", position(path, key), s.Name, line)
+	return s, l.once(path, key, s.Name, seen)
+}
+
+func (l *loader) once(path string, key *yaml.Node, name string, seen map[string]int) error {
+	if line, twice := seen[name]; twice {
+		return fmt.Errorf("%s: key %q stands on line %d already", position(path, key), name, line)
 	}
-	seen[s.Name] = key.Line
-	return s, nil
+	seen[name] = key.Line
+	return nil
 }
 
 func (l *loader) meant(word string) string {
-	var names []string
+	names := []string{rulesName}
 	for i := range l.settings {
 		if name := l.settings[i].Name; name != configName {
 			names = append(names, name)

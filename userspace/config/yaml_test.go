@@ -13,7 +13,7 @@ func TestYAMLErrorsHavePositions(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"unknown key", "tick: 1s\n  \nclose-wiat: 3s\n", `3:1: unknown key "close-wiat"; did you mean "close-wait"?`},
 		{"unlike any key", "zzzzzz: 3s\n", "1:1: unknown key \"zzzzzz\"; `tcplimbo help run` lists the keys"},
-		{"later issue's key", "group-above: 3\n", "1:1: unknown key \"group-above\"; `tcplimbo help run` lists the keys"},
+		{"later issue's key", "pin-path: /x\n", "1:1: unknown key \"pin-path\"; `tcplimbo help run` lists the keys"},
 		{"underscore", "close_wait: 3s\n", `1:1: unknown key "close_wait"; did you mean "close-wait"?`},
 		{"bad value", "# a comment\nclose-wait:   -3s\n", `2:15: close-wait: "-3s" is negative` + threshold},
 		{"no unit", "close-wait: 30\n", `1:13: close-wait: "30" has no unit (ms, s, m, h)` + threshold},
@@ -28,14 +28,14 @@ func TestYAMLErrorsHavePositions(t *testing.T) {
 		{"plain text", "hello\n", `1:1: expected lines such as "close-wait: 30s"`},
 		{"two documents", "tick: 1s\n---\ntick: 2s\n", "2:1: a second document; only one is read"},
 		{"second after empty", "---\n---\ntick: 2s\n", "2:1: a second document; only one is read"},
-		{"tab", "tick: 1s\n\tclose-wait: 3s\n", "2: not valid YAML: found a tab character that violates indentation"},
-		{"unclosed", "tick: 1s\noutput: \"json\n", "2: not valid YAML: found unexpected end of stream"},
-		{"broken second document", "tick: 1s\n---\n[\n", "3: not valid YAML: did not find expected node content"},
-		{"binary", "\x00\x01", "1: not valid YAML: control characters are not allowed"},
+		{"tab", "tick: 1s\n\tclose-wait: 3s\n", "2:2: not valid YAML: found a tab character that violates indentation"},
+		{"unclosed", "tick: 1s\noutput: \"json\n", "2:1: not valid YAML: found unexpected end of stream"},
+		{"broken second document", "tick: 1s\n---\n[\n", "3:1: not valid YAML: did not find expected node content"},
+		{"binary", "\x00\x01", "1:1: not valid YAML: control characters are not allowed"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := (&loader{settings: Settings(), run: &Run{sources: map[string]Source{}}}).yaml("limbo.yaml", []byte(tt.text))
+			err := newLoader().yaml("limbo.yaml", []byte(tt.text))
 			if want := "limbo.yaml:" + tt.want; err == nil || err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)
 			}
@@ -48,7 +48,7 @@ func TestYAMLAccepts(t *testing.T) {
 		"", "\n", "# only a comment\n", "---\n", "null\n", "{}\n", "tick: 1s", "tick: '1s'", "---\ntick: 1s\n...\n",
 		"{tick: 1s, \"output\": json}", "syn-sent: 0", "metrics-addr: ''", "tick: &t 1s\nduration: *t\n", "\ufefftick: 1s\n",
 	} {
-		err := (&loader{settings: Settings(), run: &Run{sources: map[string]Source{}}}).yaml("limbo.yaml", []byte(text))
+		err := newLoader().yaml("limbo.yaml", []byte(text))
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -80,13 +80,15 @@ func FuzzYAML(f *testing.F) {
 		"close-wait: 30s\n", "tick: &a 1s\nduration: *a\n", "? [a]\n: b\n", "a: *b", "--- !!binary Zm9v\n", "tick: !!null\n",
 		"<<: *x\n", "\x00", "{{{{", "- - - -", "metrics-addr: '[::1]:0'\n", "log-file-max-size: 9223372036854775807k\n",
 		"%YAML 1.1\n---\ntick: 1s\n", "output: |\n  json\n", "&a a: *a\n",
+		"rules:\n- match: {executable: [a, b], port: 1-2, pod-labels: {a: b}}\n  close-wait: 1s\n- match: {cidr: ::1/128}\n  ignore: true\n",
+		"rules: [{match: {kind: close_wait_silent, peer-port: [80, 90]}, ignore: false}]\n", "rules: [&a {match: {cgroup: /x*}, ignore: true}, *a]",
 		"*" + strings.Repeat("3", 1000), // an anchor that the parser cites whole
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		run := &Run{sources: map[string]Source{}}
-		l := &loader{settings: Settings(), run: run}
+		l := newLoader()
+		run := l.run
 		if err := l.defaults(); err != nil {
 			t.Fatal(err)
 		}

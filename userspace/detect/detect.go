@@ -36,8 +36,10 @@ const (
 	ackMargin = 20 * time.Millisecond
 )
 
-// Config is what is too long, by kind; 0 turns a kind off.
+// Config is what is too long.
 type Config struct {
+	// Threshold is by kind; 0 turns a kind off. Where it depends on whose the
+	// socket is, it is the shortest that may apply: see Decide.
 	Threshold [finding.KindCount]time.Duration
 	// Tick is how soon an event of a change may follow the change.
 	Tick time.Duration
@@ -69,6 +71,9 @@ type Verdict struct {
 	// Peer is the other end, if it is on this host; who writes an open or an
 	// update sets it.
 	Peer *finding.Peer
+	// Stack is the code that opened the socket or read its end of file; who
+	// writes an open or an update sets it.
+	Stack *finding.Stack
 
 	entry *entry
 	// was is the reason that was written before, if this is an update.
@@ -257,7 +262,7 @@ func (d *Detector) move(ent *entry, state flow.State, since time.Duration, outco
 	d.resolve(ent, outcome, now)
 	d.count(ent, -1)
 	ent.kind, ent.state, ent.sock.State = finding.KindOf(state), state, state
-	ent.since, ent.exact, ent.due = since, true, 0
+	ent.since, ent.exact, ent.due, ent.decided = since, true, 0, false
 	d.count(ent, 1)
 	d.plan(ent, now)
 }
@@ -288,7 +293,7 @@ func (d *Detector) verdict(ent *entry, status finding.Status, now time.Duration)
 		Exact:     ent.exact,
 		At:        now,
 		Due:       ent.deadline,
-		Threshold: d.cfg.Threshold[ent.kind],
+		Threshold: d.threshold(ent),
 		Sock:      ent.sock,
 		Live:      status != finding.Resolved,
 		Opener:    ent.opener,
@@ -303,7 +308,7 @@ func (d *Detector) verdict(ent *entry, status finding.Status, now time.Duration)
 
 // plan sets when the socket is looked at next.
 func (d *Detector) plan(ent *entry, now time.Duration) {
-	threshold := d.cfg.Threshold[ent.kind]
+	threshold := d.threshold(ent)
 	switch {
 	case threshold == 0:
 		d.schedule(ent, now+idlePoll)

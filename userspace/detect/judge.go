@@ -45,7 +45,7 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 	}
 	ent.missed = false
 	d.learn(ent, s, now)
-	threshold := d.cfg.Threshold[ent.kind]
+	threshold := d.threshold(ent)
 	if threshold == 0 {
 		d.plan(ent, now)
 		return
@@ -119,6 +119,7 @@ func (d *Detector) open(ent *entry, reason finding.Reason, now, threshold time.D
 		id:         d.cfg.NewID(ent.sock.ID, ent.kind, ent.since),
 		reason:     reason,
 		opened:     now,
+		threshold:  threshold,
 		interval:   threshold,
 		nextUpdate: now + threshold,
 	}

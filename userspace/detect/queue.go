@@ -31,6 +31,9 @@ type entry struct {
 	// due is when it was to be looked at again, because at its threshold it did
 	// not hold its condition yet; 0 if it did.
 	due time.Duration
+	// own is what was decided to be too long for it; 0: it is left alone.
+	own     time.Duration
+	decided bool
 	// mark is meant in ESTABLISHED.
 	mark mark
 
@@ -45,6 +48,7 @@ type flag struct {
 	id         string
 	reason     finding.Reason
 	opened     time.Duration
+	threshold  time.Duration
 	nextUpdate time.Duration
 	interval   time.Duration
 	owner      finding.Owner

@@ -58,9 +58,13 @@ func Unaccepted(s *flow.Sock) bool {
 
 // stillSending: new data left after the peer had closed, and not long ago.
 // Retransmissions stamp the socket as well (net/ipv4/tcp_output.c,
-// tcp_event_data_sent), so while those go on the stamp proves nothing.
+// tcp_event_data_sent), so while those go on the stamp proves nothing. The age is
+// of another clock than the stamps: where jiffies stand still for a while (before
+// 5.17, a virtual machine whose timekeeping CPU is not running), stamps look
+// younger, all alike. Before the FIN came what the peer sent last.
 func stillSending(s *flow.Sock, age, threshold time.Duration) bool {
-	return s.Retransmits == 0 && s.LastSend >= 0 && s.LastSend+sendMargin < min(age, max(threshold, sendMargin))
+	return s.Retransmits == 0 && s.LastSend >= 0 && s.LastSend+sendMargin < min(age, max(threshold, sendMargin)) &&
+		(s.LastReceive < 0 || s.LastSend+sendMargin < s.LastReceive)
 }
 
 // steady keeps a finding from changing its mind with each pause of a program that

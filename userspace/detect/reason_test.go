@@ -13,7 +13,7 @@ const second = time.Second
 func TestReason(t *testing.T) {
 	// held is a socket that a program holds and that has nothing to send.
 	held := func(state flow.State, change func(*flow.Sock)) flow.Sock {
-		s := flow.Sock{State: state, HasSocket: true, SendWindow: 65535, LastSend: time.Hour}
+		s := flow.Sock{State: state, HasSocket: true, SendWindow: 65535, LastSend: time.Hour, LastReceive: time.Hour}
 		if change != nil {
 			change(&s)
 		}
@@ -67,6 +67,11 @@ func TestReason(t *testing.T) {
 		{
 			"still sending wins over unread", held(flow.StateCloseWait, func(s *flow.Sock) { s.LastSend, s.RcvNxt = second, unread }),
 			30 * second, 30 * second, finding.StillSending,
+		},
+		{
+			"sent before what came last, by stamps that stood still with jiffies",
+			held(flow.StateCloseWait, func(s *flow.Sock) { s.LastSend, s.LastReceive = 29*second, 29*second }),
+			30 * second, 30 * second, finding.EOFIgnored,
 		},
 		{
 			"sent long ago in this state", held(flow.StateCloseWait, func(s *flow.Sock) { s.LastSend = 40 * second }),

@@ -41,7 +41,7 @@ func (d *Detector) Stalls(s *flow.Sock, now time.Duration) {
 	ent.seen = now
 	ent.mark.take(&ent.sock, s, now)
 	d.learn(ent, s, now)
-	if reason, _ := ent.mark.over(s, now, d.cfg.Threshold[finding.EstablishedStalled]); reason != finding.ReasonNone {
+	if reason, _ := ent.over(s, now, d.threshold(ent)); reason != finding.ReasonNone {
 		d.schedule(ent, now)
 		return
 	}
@@ -62,12 +62,16 @@ func (d *Detector) candidate(id flow.ID) *entry {
 // await plans the next look at a socket that is not flagged; without anything
 // that waits it is forgotten.
 func (d *Detector) await(ent *entry, now time.Duration) {
-	next, ok := ent.mark.next(now, d.cfg.Threshold[finding.EstablishedStalled])
-	if !ok {
+	threshold := d.threshold(ent)
+	next, ok := ent.mark.next(now, threshold)
+	switch {
+	case !ok:
 		d.remove(ent)
-		return
+	case threshold == 0:
+		d.schedule(ent, now+idlePoll)
+	default:
+		d.schedule(ent, next)
 	}
-	d.schedule(ent, next)
 }
 
 // retransmits takes the event of an ESTABLISHED socket that keeps retransmitting.
@@ -94,8 +98,8 @@ func (d *Detector) judgeStall(ent *entry, s *flow.Sock, now time.Duration) {
 		d.goOn(ent, s, now)
 		return
 	}
-	threshold := d.cfg.Threshold[finding.EstablishedStalled]
-	reason, since := ent.mark.over(s, now, threshold)
+	threshold := d.threshold(ent)
+	reason, since := ent.over(s, now, threshold)
 	if reason == finding.ReasonNone {
 		d.await(ent, now)
 		return
@@ -104,6 +108,14 @@ func (d *Detector) judgeStall(ent *entry, s *flow.Sock, now time.Duration) {
 	ent.exact = reason == finding.PeerSilent && now-since <= unheard(s)+ackMargin
 	d.open(ent, reason, now, threshold)
 	d.plan(ent, now)
+}
+
+// over is mark.over, if the socket is not to be left alone.
+func (ent *entry) over(s *flow.Sock, now, threshold time.Duration) (finding.Reason, time.Duration) {
+	if threshold == 0 {
+		return finding.ReasonNone, 0
+	}
+	return ent.mark.over(s, now, threshold)
 }
 
 // goOn updates a finding whose socket is still stuck. What blocks written data may

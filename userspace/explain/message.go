@@ -36,13 +36,14 @@ func Message(f *finding.Finding) string {
 		age = "at least " + age
 	}
 	s := fmt.Sprintf("%s for %s: %s", stateWords[f.Sock.State], age, cause(f)) + unseenHolder(f)
+	var rest string
 	if f.Peer != nil {
-		s += "; " + otherEnd(f.Peer)
+		rest += "; " + otherEnd(f.Peer)
 	}
 	if end := ending(f); end != "" {
-		s += "; " + end
+		rest += "; " + end
 	}
-	return s
+	return withPlace(s, f.Stack, rest)
 }
 
 // otherEnd says how it stands with the peer's socket, which is on this host.

@@ -274,9 +274,12 @@ func TestNameless(t *testing.T) {
 }
 
 // A sentence is one line that no name can break, and not longer for a long one.
+// maxSentence is what a record has room for (jsonline, maxMessage).
+const maxSentence = 640
+
 func checkSentence(t *testing.T, s string) {
 	t.Helper()
-	if !utf8.ValidString(s) || len(s) > 600 {
+	if !utf8.ValidString(s) || len(s) > maxSentence {
 		t.Fatalf("%d bytes: %q", len(s), s)
 	}
 	for _, r := range s {

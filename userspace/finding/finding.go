@@ -214,6 +214,8 @@ type Peer struct {
 	Orphan, Unaccepted bool
 	// Owner is who holds it; its process has RelationHolder or RelationNone.
 	Owner Owner
+	// CgroupID is that of the socket, 0 if it is not known.
+	CgroupID uint64
 	// Workload is nil where it is not known.
 	Workload *Workload
 }
@@ -262,6 +264,8 @@ type Finding struct {
 	Workload *Workload
 	// Stack is nil where stacks are turned off.
 	Stack *Stack
+	// Goroutines is nil where the program was not asked, or not yet.
+	Goroutines *Goroutines
 	// Peer is nil where the other end is not known to be on this host.
 	Peer    *Peer
 	GivesUp GivesUp

@@ -56,6 +56,7 @@ type Frame struct {
 type Stack struct {
 	Of     StackOf
 	Frames []Frame
-	// Missing says why there is none; "" if there are frames.
+	// Missing says why there are no frames, or none of the program's own; "" if
+	// there are.
 	Missing string
 }

@@ -143,10 +143,12 @@ func (f *Filter) passes(s *flow.Sock) bool {
 
 // sending: data left a moment ago although the peer, which sent nothing for
 // longer, closed. One reading cannot prove that it left after the close; of all
-// reasons it is still the likeliest.
+// reasons it is still the likeliest. The handshake stamps both directions
+// (net/ipv4/tcp_output.c, tcp_finish_connect), and an exchange does too.
 func sending(s *flow.Sock) bool {
+	const apart = passing / 2
 	return s.State == flow.StateCloseWait && streaming(s) &&
-		s.Retransmits == 0 && s.LastSend >= 0 && s.LastSend < 2*passing
+		s.Retransmits == 0 && s.LastSend >= 0 && s.LastSend < 2*passing && s.LastReceive-s.LastSend >= apart
 }
 
 // streaming: one direction was closed and the other goes on, whose ACKs hide for

@@ -170,6 +170,23 @@ func TestZeroWindowIsNotPassing(t *testing.T) {
 	}
 }
 
+// A short exchange stamps both directions in one moment and is no sending after
+// the peer's close; a stream that went on is.
+func TestSendingIsAfterReceiving(t *testing.T) {
+	const recent = 400 * time.Millisecond
+	k := new(fakeKernel)
+	for port, received := range map[uint16]time.Duration{1001: recent, 1002: recent + 10*time.Millisecond, 1003: recent + time.Second} {
+		s := k.sock(flow.StateCloseWait, port, recent, 13)
+		s.LastReceive, s.LastSend = received, recent
+	}
+	for _, row := range collect(t, k, Filter{}) {
+		port := row.Sock.Local.Port()
+		if got := row.Reason == finding.StillSending; got != (port == 1003) {
+			t.Errorf("%d, received %s and sent %s ago: %v", port, row.Sock.LastReceive, row.Sock.LastSend, row.Reason)
+		}
+	}
+}
+
 // Sockets of one age stand in the order of their addresses.
 func TestOrderOfEqualAges(t *testing.T) {
 	k := new(fakeKernel)

@@ -161,6 +161,7 @@ func Describe(end *flow.Sock, holder *finding.Owner) *finding.Peer {
 		Orphan:     end.Dead,
 		Unaccepted: detect.Unaccepted(end),
 		Owner:      finding.Owner{Process: finding.Process{FD: -1}},
+		CgroupID:   end.CgroupID,
 	}
 	if end.HasSocket && holder.Process.Relation == finding.RelationHolder {
 		p.Owner = *holder

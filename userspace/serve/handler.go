@@ -2,41 +2,10 @@ package serve
 
 import (
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
-
-// State is what /healthz and /readyz answer. The zero State is healthy and not
-// ready yet.
-type State struct {
-	ready   atomic.Bool
-	failing atomic.Pointer[string]
-}
-
-// SetReady says that programs are attached and the first snapshot is done.
-func (s *State) SetReady() { s.ready.Store(true) }
-
-// SetFailing says that the agent does not do its work, and why; "" says that it
-// does again.
-func (s *State) SetFailing(why string) { s.failing.Store(&why) }
-
-// health returns "" or why the agent does not work.
-func (s *State) health() string {
-	if why := s.failing.Load(); why != nil {
-		return *why
-	}
-	return ""
-}
-
-// readiness returns "" or why there are no findings to be expected yet.
-func (s *State) readiness() string {
-	if !s.ready.Load() {
-		return "not attached yet, or the first snapshot is not done"
-	}
-	return s.health()
-}
 
 // scrapes at once; more are refused. Each holds all metrics in memory.
 const scrapes = 4
@@ -53,8 +22,8 @@ func Handler(build Build, metrics *Metrics, state *State) http.Handler {
 			MaxRequestsInFlight: scrapes,
 			Timeout:             scrapeTimeout,
 		})))
-	mux.HandleFunc("GET /healthz", probe(state.health))
-	mux.HandleFunc("GET /readyz", probe(state.readiness))
+	mux.HandleFunc("GET /healthz", probe(state.Health))
+	mux.HandleFunc("GET /readyz", probe(state.Readiness))
 	mux.Handle("GET /{$}", newStatusPage(build, metrics, state))
 	return withHeaders(mux)
 }

@@ -24,12 +24,18 @@ var (
 	kernelEarly      = kernelDesc("early_looks_total", "Young slots looked at before their time because their ring came round; connections pay for it.")
 	kernelNested     = kernelDesc("nested_transitions_total", "State changes inside another one, seen by the second program only.")
 	kernelHidden     = kernelDesc("hidden_transitions_total", "State changes inside another one that no program was attached for; a walk follows.")
+	kernelStacks     = kernelDesc("stacks_total", "Distinct user stacks taken, of who opened connections or read their end of file.")
+	kernelRefused    = kernelDesc("stacks_refused_total", "User stacks not taken, because more connections are opened than the budget allows.")
+	kernelStackLost  = kernelDesc("stacks_lost_total", "User stacks that found no room in the kernel.")
 	kernelTracked    = kernelDesc("tracked_sockets", "Sockets in the old generation now; --max-promoted bounds it.")
 )
 
 // Describe implements prometheus.Collector.
 func (k *kernelStats) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{kernelPromotions, kernelStale, kernelEarly, kernelNested, kernelHidden, kernelTracked} {
+	for _, d := range []*prometheus.Desc{
+		kernelPromotions, kernelStale, kernelEarly, kernelNested, kernelHidden,
+		kernelStacks, kernelRefused, kernelStackLost, kernelTracked,
+	} {
 		out <- d
 	}
 }
@@ -48,5 +54,8 @@ func (k *kernelStats) Collect(out chan<- prometheus.Metric) {
 	emit(kernelEarly, prometheus.CounterValue, s.YoungOverrun)
 	emit(kernelNested, prometheus.CounterValue, s.Nested)
 	emit(kernelHidden, prometheus.CounterValue, s.Hidden)
+	emit(kernelStacks, prometheus.CounterValue, s.Stacks)
+	emit(kernelRefused, prometheus.CounterValue, s.StacksRefused)
+	emit(kernelStackLost, prometheus.CounterValue, s.StacksLost)
 	emit(kernelTracked, prometheus.GaugeValue, s.Tracked)
 }

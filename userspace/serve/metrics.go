@@ -4,7 +4,6 @@ package serve
 
 import (
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,13 +14,18 @@ import (
 
 // Metrics counts what the agent does. All methods may be called from several
 // goroutines. No label ever holds an address, a port, a pid or an id: the
-// number of series is fixed by the tables of kinds, reasons and outcomes.
+// number of series is bounded by the tables of kinds, reasons and outcomes, and by
+// maxPlaces.
 type Metrics struct {
 	registry *prometheus.Registry
 	kinds    []finding.Kind
 
 	kernel    kernelStats
-	open      [finding.KindCount][finding.ReasonCount]atomic.Int64
+	open      *places
+	host      hostCollector
+	surveys   prometheus.Counter
+	surveyed  prometheus.Counter
+	named     *prometheus.CounterVec
 	findings  *prometheus.CounterVec
 	resolved  *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
@@ -33,6 +37,9 @@ type Metrics struct {
 	patrols   prometheus.Counter
 	patrolled prometheus.Counter
 	resent    *prometheus.CounterVec
+	profiles  *prometheus.CounterVec
+	pushes    *prometheus.CounterVec
+	reloads   reloads
 	flushed   prometheus.Histogram
 }
 
@@ -45,7 +52,9 @@ type Build struct{ Version, Revision string }
 func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		reloads:  newReloads(),
 		kinds:    kinds,
+		open:     newPlaces(),
 		findings: counter("findings_total", "Findings opened, by the reason they opened with.", "kind", "reason"),
 		resolved: counter("findings_resolved_total", "Findings resolved, by how they ended.", "kind", "outcome"),
 		lost:     counter("lost_records_total", "Kernel records lost, by where; what was lost is read from the sockets instead.", "stage"),
@@ -56,6 +65,10 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 			Help: "How long resolved findings' sockets were in their state.",
 			// A connect time-out takes 2 minutes, a leak days.
 			Buckets: []float64{5, 15, 30, 60, 120, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600},
+			// The native one beside it: each bucket a tenth wider than the last,
+			// and fewer of them where there would be too many.
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
+			NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"kind"}),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tcplimbo_detection_delay_seconds",
@@ -64,13 +77,20 @@ func NewMetrics(build Build, kinds []finding.Kind) *Metrics {
 			Buckets: []float64{.01, .025, .05, .1, .15, .25, .35, .5, 1, 2.5, 5, 10},
 		}),
 		sinks:     newSinkCollector(),
+		pushes:    newPushes(),
 		patrols:   counter("patrols_total", "Walks that looked for stalled ESTABLISHED sockets.").WithLabelValues(),
 		patrolled: counter("patrol_seconds_total", "Time that these walks took.").WithLabelValues(),
-		flushed:   flushHistogram(),
+		surveys:   counter("surveys_total", "Walks over all connections for what no event told.").WithLabelValues(),
+		surveyed:  counter("survey_seconds_total", "CPU time that these walks took.").WithLabelValues(),
+		named: counter("attributions_total",
+			"Findings opened, by how the process they name stands to the socket; none: no process is named.", "relation"),
+		flushed: flushHistogram(),
 	}
 	m.registry.MustRegister(
-		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks,
+		openCollector{m}, m.findings, m.resolved, m.duration, m.lost, m.events, m.resent, m.delay, m.sinks, m.pushes,
+		m.reloads.good, m.reloads.last, m.reloads.total,
 		&m.kernel, &m.queues, m.patrols, m.patrolled, m.flushed,
+		m.surveys, m.surveyed, m.named, &m.host,
 		buildInfo(build),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -105,33 +125,48 @@ func (m *Metrics) startAtZero() {
 		}
 		m.duration.WithLabelValues(k.String())
 	}
+	for r := range finding.RelationCount {
+		m.named.WithLabelValues(r.String())
+	}
 }
 
 // Registry is where other parts add their own collectors.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Opened counts a finding that opened.
-func (m *Metrics) Opened(k finding.Kind, r finding.Reason) {
-	m.open[k][r].Add(1)
+// Opened counts a finding that opened; w is nil where its workload is not known.
+func (m *Metrics) Opened(k finding.Kind, r finding.Reason, w *finding.Workload) {
+	m.open.add(series{k, r}, w, 1)
 	m.findings.WithLabelValues(k.String(), r.String()).Inc()
 }
 
-// Changed moves an open finding from one reason to another.
-func (m *Metrics) Changed(k finding.Kind, from, to finding.Reason) {
-	m.open[k][from].Add(-1)
-	m.open[k][to].Add(1)
+// Changed moves an open finding from one reason and workload to another.
+func (m *Metrics) Changed(k finding.Kind, from, to finding.Reason, was, is *finding.Workload) {
+	if from == to && placeOf(was) == placeOf(is) {
+		return
+	}
+	m.open.add(series{k, from}, was, -1)
+	m.open.add(series{k, to}, is, 1)
 }
 
-// Resolved counts a finding that ended; r is the reason it had last and d how
+// Resolved counts a finding that ended; r and w are those it had last and d how
 // long the socket was in the state.
-func (m *Metrics) Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration) {
-	m.open[k][r].Add(-1)
+func (m *Metrics) Resolved(k finding.Kind, r finding.Reason, o finding.Outcome, d time.Duration, w *finding.Workload) {
+	m.open.add(series{k, r}, w, -1)
 	m.resolved.WithLabelValues(k.String(), o.String()).Inc()
 	m.duration.WithLabelValues(k.String()).Observe(d.Seconds())
 }
 
+// Attributed counts whom a finding named when it opened.
+func (m *Metrics) Attributed(r finding.Relation) { m.named.WithLabelValues(r.String()).Inc() }
+
+// Survey counts a walk over all connections and what it cost.
+func (m *Metrics) Survey(cost time.Duration) {
+	m.surveys.Inc()
+	m.surveyed.Add(cost.Seconds())
+}
+
 // Open returns how many findings of this kind and reason are open.
-func (m *Metrics) Open(k finding.Kind, r finding.Reason) int64 { return m.open[k][r].Load() }
+func (m *Metrics) Open(k finding.Kind, r finding.Reason) int64 { return m.open.total(series{k, r}) }
 
 // Stages makes the series of lost records of these stages exist, at zero.
 func (m *Metrics) Stages(stages ...string) {

@@ -44,35 +44,35 @@ func want(t *testing.T, m *Metrics, text string, names ...string) {
 func TestOpenReturnsToZero(t *testing.T) {
 	m := NewMetrics(Build{}, []finding.Kind{finding.FinWait2Dangling, finding.ClosingStalled})
 	const head = `
-# HELP tcplimbo_sockets Sockets in limbo right now: findings that are open.
+# HELP tcplimbo_sockets Sockets in limbo right now: findings that are open. namespace, pod and container are empty where none is known, and \"other\" beyond 256 workloads.
 # TYPE tcplimbo_sockets gauge
 `
 	const zeros = head + `
-tcplimbo_sockets{kind="closing_stalled",reason="peer_silent"} 0
-tcplimbo_sockets{kind="closing_stalled",reason="zero_window"} 0
-tcplimbo_sockets{kind="fin_wait2_dangling",reason="half_closed"} 0
-tcplimbo_sockets{kind="fin_wait2_dangling",reason="orphaned"} 0
+tcplimbo_sockets{container="",kind="closing_stalled",namespace="",pod="",reason="peer_silent"} 0
+tcplimbo_sockets{container="",kind="closing_stalled",namespace="",pod="",reason="zero_window"} 0
+tcplimbo_sockets{container="",kind="fin_wait2_dangling",namespace="",pod="",reason="half_closed"} 0
+tcplimbo_sockets{container="",kind="fin_wait2_dangling",namespace="",pod="",reason="orphaned"} 0
 `
 	want(t, m, zeros, "tcplimbo_sockets")
 
-	m.Opened(finding.FinWait2Dangling, finding.HalfClosed)
-	m.Opened(finding.FinWait2Dangling, finding.HalfClosed)
-	m.Changed(finding.FinWait2Dangling, finding.HalfClosed, finding.Orphaned)
+	m.Opened(finding.FinWait2Dangling, finding.HalfClosed, nil)
+	m.Opened(finding.FinWait2Dangling, finding.HalfClosed, nil)
+	m.Changed(finding.FinWait2Dangling, finding.HalfClosed, finding.Orphaned, nil, nil)
 	want(t, m, head+`
-tcplimbo_sockets{kind="closing_stalled",reason="peer_silent"} 0
-tcplimbo_sockets{kind="closing_stalled",reason="zero_window"} 0
-tcplimbo_sockets{kind="fin_wait2_dangling",reason="half_closed"} 1
-tcplimbo_sockets{kind="fin_wait2_dangling",reason="orphaned"} 1
+tcplimbo_sockets{container="",kind="closing_stalled",namespace="",pod="",reason="peer_silent"} 0
+tcplimbo_sockets{container="",kind="closing_stalled",namespace="",pod="",reason="zero_window"} 0
+tcplimbo_sockets{container="",kind="fin_wait2_dangling",namespace="",pod="",reason="half_closed"} 1
+tcplimbo_sockets{container="",kind="fin_wait2_dangling",namespace="",pod="",reason="orphaned"} 1
 `, "tcplimbo_sockets")
 
-	m.Resolved(finding.FinWait2Dangling, finding.HalfClosed, finding.OutcomeReset, time.Minute)
-	m.Resolved(finding.FinWait2Dangling, finding.Orphaned, finding.OutcomeClosed, time.Hour)
+	m.Resolved(finding.FinWait2Dangling, finding.HalfClosed, finding.OutcomeReset, time.Minute, nil)
+	m.Resolved(finding.FinWait2Dangling, finding.Orphaned, finding.OutcomeClosed, time.Hour, nil)
 	want(t, m, zeros, "tcplimbo_sockets")
 }
 
 func TestKernelCounters(t *testing.T) {
 	m := newTestMetrics()
-	text := func(promotions, stale, early, nested, hidden, tracked int) string {
+	text := func(promotions, stale, early, nested, hidden, tracked, stacks int) string {
 		return fmt.Sprintf(`
 # HELP tcplimbo_kernel_early_looks_total Young slots looked at before their time because their ring came round; connections pay for it.
 # TYPE tcplimbo_kernel_early_looks_total counter
@@ -86,28 +86,39 @@ tcplimbo_kernel_nested_transitions_total %d
 # HELP tcplimbo_kernel_promotions_total Sockets that outlived a tick in a watched state and were handed to user space.
 # TYPE tcplimbo_kernel_promotions_total counter
 tcplimbo_kernel_promotions_total %d
+# HELP tcplimbo_kernel_stacks_lost_total User stacks that found no room in the kernel.
+# TYPE tcplimbo_kernel_stacks_lost_total counter
+tcplimbo_kernel_stacks_lost_total %d
+# HELP tcplimbo_kernel_stacks_refused_total User stacks not taken, because more connections are opened than the budget allows.
+# TYPE tcplimbo_kernel_stacks_refused_total counter
+tcplimbo_kernel_stacks_refused_total %d
+# HELP tcplimbo_kernel_stacks_total Distinct user stacks taken, of who opened connections or read their end of file.
+# TYPE tcplimbo_kernel_stacks_total counter
+tcplimbo_kernel_stacks_total %d
 # HELP tcplimbo_kernel_stale_entries_total Entries of the old generation found to belong to a socket that is gone.
 # TYPE tcplimbo_kernel_stale_entries_total counter
 tcplimbo_kernel_stale_entries_total %d
 # HELP tcplimbo_kernel_tracked_sockets Sockets in the old generation now; --max-promoted bounds it.
 # TYPE tcplimbo_kernel_tracked_sockets gauge
 tcplimbo_kernel_tracked_sockets %d
-`, early, hidden, nested, promotions, stale, tracked)
+`, early, hidden, nested, promotions, stacks+2, stacks+1, stacks, stale, tracked)
 	}
 	names := []string{
 		"tcplimbo_kernel_early_looks_total", "tcplimbo_kernel_hidden_transitions_total", "tcplimbo_kernel_nested_transitions_total",
+		"tcplimbo_kernel_stacks_total", "tcplimbo_kernel_stacks_refused_total", "tcplimbo_kernel_stacks_lost_total",
 		"tcplimbo_kernel_promotions_total", "tcplimbo_kernel_stale_entries_total", "tcplimbo_kernel_tracked_sockets",
 	}
-	want(t, m, text(0, 0, 0, 0, 0, 0), names...)
-	m.Kernel(flow.Stats{Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Hidden: 5, Tracked: 6})
-	want(t, m, text(1, 2, 3, 4, 5, 6), names...)
+	m.Kernel(flow.Stats{StacksRefused: 1, StacksLost: 2})
+	want(t, m, text(0, 0, 0, 0, 0, 0, 0), names...)
+	m.Kernel(flow.Stats{Stacks: 7, StacksRefused: 8, StacksLost: 9, Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Hidden: 5, Tracked: 6})
+	want(t, m, text(1, 2, 3, 4, 5, 6, 7), names...)
 }
 
 func TestTotals(t *testing.T) {
 	m := newTestMetrics()
-	m.Opened(finding.CloseWaitSilent, finding.EOFUnread)
-	m.Changed(finding.CloseWaitSilent, finding.EOFUnread, finding.EOFIgnored)
-	m.Resolved(finding.CloseWaitSilent, finding.EOFIgnored, finding.OutcomeClosed, 90*time.Second)
+	m.Opened(finding.CloseWaitSilent, finding.EOFUnread, nil)
+	m.Changed(finding.CloseWaitSilent, finding.EOFUnread, finding.EOFIgnored, nil, nil)
+	m.Resolved(finding.CloseWaitSilent, finding.EOFIgnored, finding.OutcomeClosed, 90*time.Second, nil)
 	m.Lost("ring_buffer", 3)
 	m.Lost("ring_buffer", 4)
 	m.Events("retransmit", 5)
@@ -212,12 +223,12 @@ func TestMetricsFromManyGoroutines(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 100 {
-				m.Opened(finding.SynSentStalled, finding.NoReply)
+				m.Opened(finding.SynSentStalled, finding.NoReply, nil)
 				m.AddSink("stdout", func() SinkStats { return SinkStats{} })
 				if _, err := m.Registry().Gather(); err != nil {
 					t.Error(err)
 				}
-				m.Resolved(finding.SynSentStalled, finding.NoReply, finding.OutcomeRefused, time.Second)
+				m.Resolved(finding.SynSentStalled, finding.NoReply, finding.OutcomeRefused, time.Second, nil)
 			}
 		})
 	}
@@ -232,8 +243,8 @@ func TestCountingDoesNotAllocate(t *testing.T) {
 	allocs := testing.AllocsPerRun(100, func() {
 		m.Events("transition", 1)
 		m.Delay(time.Millisecond)
-		m.Opened(finding.SynSentStalled, finding.NoReply)
-		m.Resolved(finding.SynSentStalled, finding.NoReply, finding.OutcomeRefused, time.Second)
+		m.Opened(finding.SynSentStalled, finding.NoReply, nil)
+		m.Resolved(finding.SynSentStalled, finding.NoReply, finding.OutcomeRefused, time.Second, nil)
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations", allocs)

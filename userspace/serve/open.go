@@ -25,7 +25,8 @@ var reasons = [finding.KindCount][]finding.Reason{
 func Reasons(k finding.Kind) []finding.Reason { return reasons[k] }
 
 var openDesc = prometheus.NewDesc("tcplimbo_sockets",
-	"Sockets in limbo right now: findings that are open.", []string{"kind", "reason"}, nil)
+	"Sockets in limbo right now: findings that are open. namespace, pod and container are empty where none is known, and \"other\" beyond 256 workloads.",
+	[]string{"kind", "reason", "namespace", "pod", "container"}, nil)
 
 // openCollector shows the open findings, those with none included.
 type openCollector struct{ m *Metrics }
@@ -33,10 +34,21 @@ type openCollector struct{ m *Metrics }
 func (c openCollector) Describe(out chan<- *prometheus.Desc) { out <- openDesc }
 
 func (c openCollector) Collect(out chan<- prometheus.Metric) {
+	emit := func(at place, s series, n int64) {
+		out <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, float64(n),
+			s.kind.String(), s.reason.String(), at.namespace, at.pod, at.container)
+	}
+	nowhere := map[series]int64{}
+	c.m.open.each(func(at place, s series, n int64) {
+		if at == (place{}) {
+			nowhere[s] = n
+			return
+		}
+		emit(at, s, n)
+	})
 	for _, k := range c.m.kinds {
 		for _, r := range Reasons(k) {
-			out <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue,
-				float64(c.m.Open(k, r)), k.String(), r.String())
+			emit(place{}, series{k, r}, nowhere[series{k, r}])
 		}
 	}
 }

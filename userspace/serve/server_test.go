@@ -81,7 +81,7 @@ func TestStatusPage(t *testing.T) {
 	}
 
 	state.SetReady()
-	m.Opened(finding.CloseWaitSilent, finding.EOFIgnored)
+	m.Opened(finding.CloseWaitSilent, finding.EOFIgnored, nil)
 	_, page = get(t, h, "GET", "/")
 	for _, want := range []string{"1 socket in limbo", "Watching.", `<tr class="open"><td>close_wait_silent</td><td>eof_ignored</td><td>1</td></tr>`} {
 		if !strings.Contains(page, want) {
@@ -149,7 +149,7 @@ func TestServeOverTheNetwork(t *testing.T) {
 	s, end := start(t, Handler(Build{}, m, new(State)))
 	body := fetch(t, "http://"+s.Addr().String()+"/metrics")
 	for _, want := range []string{
-		"tcplimbo_sockets{kind=\"syn_sent_stalled\",reason=\"no_reply\"} 0\n",
+		"tcplimbo_sockets{container=\"\",kind=\"syn_sent_stalled\",namespace=\"\",pod=\"\",reason=\"no_reply\"} 0\n",
 		"tcplimbo_findings_resolved_total{kind=\"close_wait_silent\",outcome=\"reset\"} 0\n",
 		"tcplimbo_build_info{", "go_goroutines ", "process_resident_memory_bytes ",
 	} {

@@ -10,8 +10,8 @@ import (
 // SinkStats is what a sink has done since it started. It has the fields of
 // sink.Stats, so that one converts to the other.
 type SinkStats struct {
-	// Queued records and QueuedBytes wait now.
-	Queued, QueuedBytes uint64
+	// Queued records and QueuedBytes wait now, at most CapacityBytes.
+	Queued, QueuedBytes, CapacityBytes uint64
 	// Written, DroppedFindings and DroppedTransitions are totals in records.
 	Written                             uint64
 	DroppedFindings, DroppedTransitions uint64
@@ -49,13 +49,14 @@ func sinkDesc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	sinkQueuedRecords = sinkDesc("queued_records", "Records that wait to be written.")
 	sinkQueuedBytes   = sinkDesc("queued_bytes", "Bytes that wait to be written.")
+	sinkCapacity      = sinkDesc("queue_capacity_bytes", "Bytes that may wait before records are dropped.")
 	sinkWritten       = sinkDesc("written_records_total", "Records written.")
 	sinkDropped       = sinkDesc("dropped_records_total", "Records dropped: the queue was full, or closed before they were written.", "type")
 	sinkErrors        = sinkDesc("errors_total", "Attempts to write that went wrong.")
 )
 
 func (c *sinkCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sinkQueuedRecords, sinkQueuedBytes, sinkWritten, sinkDropped, sinkErrors} {
+	for _, d := range []*prometheus.Desc{sinkQueuedRecords, sinkQueuedBytes, sinkCapacity, sinkWritten, sinkDropped, sinkErrors} {
 		out <- d
 	}
 }
@@ -71,6 +72,7 @@ func (c *sinkCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		emit(sinkQueuedRecords, prometheus.GaugeValue, stats.Queued)
 		emit(sinkQueuedBytes, prometheus.GaugeValue, stats.QueuedBytes)
+		emit(sinkCapacity, prometheus.GaugeValue, stats.CapacityBytes)
 		emit(sinkWritten, prometheus.CounterValue, stats.Written)
 		emit(sinkDropped, prometheus.CounterValue, stats.DroppedFindings, "finding")
 		emit(sinkDropped, prometheus.CounterValue, stats.DroppedTransitions, "transition")

@@ -69,7 +69,7 @@ func (p *statusPage) data() statusData {
 	d := statusData{
 		Build:   p.build,
 		Up:      time.Since(p.started).Round(time.Second),
-		Problem: p.state.readiness(),
+		Problem: p.state.Readiness(),
 		Off:     p.off(),
 		Queues:  queueRows(p.metrics.QueueRows()),
 	}

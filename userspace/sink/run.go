@@ -40,13 +40,13 @@ func (s *Sink) run() {
 	}
 }
 
-// next moves the records that are to be written now to buf: one finding, or a
-// batch of transitions. Without any it returns how long to wait, 0 for the end.
+// next moves the records that are to be written now to buf: findings, or a batch
+// of transitions. Without any it returns how long to wait, 0 for the end.
 func (s *Sink) next(buf []byte) (class Class, batch []byte, n int, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.queues[Finding].records > 0 {
-		batch, n = s.queues[Finding].take(buf, 0)
+		batch, n = s.queues[Finding].take(buf, s.opt.FindingBatch)
 		return Finding, batch, n, 0
 	}
 	q := &s.queues[Transition]
@@ -85,10 +85,14 @@ func (s *Sink) sleep(wait time.Duration) {
 
 // write writes a batch of n records, however often it takes.
 func (s *Sink) write(class Class, batch []byte, n int) {
-	rest, backoff := batch, minBackoff
+	rest, backoff, refused := batch, minBackoff, 0
 	for {
 		m, err := s.w.Write(s.ctx, rest)
 		rest = rest[m:]
+		rejected, some := errors.AsType[*RejectedError](err)
+		if some {
+			refused += rejected.Records
+		}
 		switch {
 		case err == nil:
 			s.recovered()
@@ -96,7 +100,7 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 			s.report(err)
 		}
 		if len(rest) == 0 {
-			s.count(class, n, 0)
+			s.delivered(class, n, min(n, refused))
 			if class == Finding {
 				s.follow(n)
 			}
@@ -104,6 +108,9 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 		}
 		if m > 0 {
 			backoff = minBackoff
+		}
+		if some && m > 0 {
+			continue // what comes after those that were refused
 		}
 		if errors.Is(err, ErrGone) || !s.backOff(backoff) {
 			whole := recordsIn(batch[:len(batch)-len(rest)], n)
@@ -113,6 +120,15 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// delivered counts a batch of n records that need not be written again, some of
+// which were refused.
+func (s *Sink) delivered(class Class, n, refused int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written += uint64(n - refused)
+	s.dropped[class] += uint64(refused)
 }
 
 // recordsIn counts the whole records in the written part of a batch of n. One

@@ -23,10 +23,35 @@ const (
 	// Transition is for the stream of state changes, which can be large.
 	Transition
 	classes
+	// Update is for findings that go on. They are queued among the findings, and
+	// only while those take half of the queue: the next one says the same, where
+	// an open or a resolved that is lost is lost for good.
+	Update
 )
+
+// queue is where a record of a class waits.
+func (c Class) queue() Class {
+	if c == Update {
+		return Finding
+	}
+	return c
+}
 
 // ErrGone is wrapped by errors that no retry can cure: nobody reads any more.
 var ErrGone = errors.New("nobody reads it any more")
+
+// RejectedError is wrapped by an error of Write where records were refused for
+// good. They belong to what need not be written again, and count as dropped.
+type RejectedError struct {
+	Records int
+	Err     error
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("%d records were refused: %v", e.Records, e.Err)
+}
+
+func (e *RejectedError) Unwrap() error { return e.Err }
 
 // Writer writes whole records somewhere.
 type Writer interface {
@@ -48,6 +73,9 @@ type Options struct {
 	Name string
 	// QueueBytes bounds the queue; default DefaultQueueBytes.
 	QueueBytes int
+	// FindingBatch is how many bytes of findings may be written at once;
+	// default 0, each by itself.
+	FindingBatch int
 	// Linger is how long transitions are collected before they are written;
 	// default 10 ms. Findings are never held back.
 	Linger time.Duration
@@ -65,9 +93,10 @@ const (
 
 // Stats are counts of records since the start.
 type Stats struct {
-	// Queued and QueuedBytes are what waits now.
-	Queued, QueuedBytes uint64
-	Written             uint64
+	// Queued and QueuedBytes are what waits now, CapacityBytes what may.
+	Queued, QueuedBytes, CapacityBytes uint64
+
+	Written uint64
 	// DroppedFindings and DroppedTransitions did not fit, or were left over
 	// when the sink was closed.
 	DroppedFindings, DroppedTransitions uint64
@@ -134,14 +163,14 @@ func New(w Writer, opt Options) *Sink {
 func (s *Sink) Put(class Class, record []byte) bool {
 	s.mu.Lock()
 	if s.closing || s.failure != nil || !s.makeRoom(class, len(record)) {
-		s.dropped[class]++
+		s.dropped[class.queue()]++
 		s.mu.Unlock()
 		return false
 	}
-	q := &s.queues[class]
+	q := &s.queues[class.queue()]
 	before := q.bytes
 	q.push(record)
-	wake := class == Finding
+	wake := class != Transition
 	if wake {
 		s.accepted++
 	}
@@ -168,7 +197,7 @@ func (s *Sink) makeRoom(class Class, n int) bool {
 	if class == Transition {
 		return findings.bytes+transitions.bytes+n <= limit
 	}
-	if findings.bytes+n > limit {
+	if findings.bytes+n > limit || class == Update && findings.bytes+n > limit/2 {
 		return false
 	}
 	for findings.bytes+transitions.bytes+n > limit {
@@ -200,7 +229,7 @@ func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{
-		Written: s.written, Errors: s.errors,
+		Written: s.written, Errors: s.errors, CapacityBytes: uint64(s.opt.QueueBytes),
 		DroppedFindings: s.dropped[Finding], DroppedTransitions: s.dropped[Transition],
 	}
 	for i := range s.queues {

@@ -7,11 +7,12 @@ type then struct {
 	fn     func()
 }
 
-// PutThen is Put for a finding, after whose last byte was written fn is called, from
-// the sink's goroutine. It is not called for a record that is never written.
-func (s *Sink) PutThen(record []byte, fn func()) bool {
+// PutThen is Put for a finding or an update, after whose last byte was written fn is
+// called, from the sink's goroutine. It is not called for a record that was dropped. For
+// one that was refused it is: that would be refused again.
+func (s *Sink) PutThen(class Class, record []byte, fn func()) bool {
 	s.mu.Lock()
-	if s.closing || s.failure != nil || !s.makeRoom(Finding, len(record)) {
+	if s.closing || s.failure != nil || !s.makeRoom(class, len(record)) {
 		s.dropped[Finding]++
 		s.mu.Unlock()
 		return false

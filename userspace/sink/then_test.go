@@ -11,7 +11,7 @@ func TestThenFollowsTheWriting(t *testing.T) {
 		s := New(w, Options{QueueBytes: 60})
 		var followed []string
 		put := func(i int) bool {
-			return s.PutThen(line("f", i), func() { followed = append(followed, w.text()) })
+			return s.PutThen(Finding, line("f", i), func() { followed = append(followed, w.text()) })
 		}
 		s.Put(Finding, line("f", 0))
 		s.Put(Transition, line("t", 0))

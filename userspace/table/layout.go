@@ -23,17 +23,23 @@ const (
 )
 
 var (
-	allColumns     = []int{colState, colAge, colLocal, colPeer, colProcess, colRecvQ, colSendQ, colRetrans, colEnds, colWhy}
-	stackedColumns = []int{colState, colAge, colProcess, colRecvQ, colSendQ, colRetrans, colEnds, colWhy}
+	allColumns     = []int{colState, colAge, colLocal, colPeer, colProcess, colRecvQ, colSendQ, colRetrans, colEnds, colWhy, colPod}
+	stackedColumns = []int{colState, colAge, colProcess, colRecvQ, colSendQ, colRetrans, colEnds, colWhy, colPod}
 )
 
 // layout finds the widest layout that fits total cells.
-func (g *grid) layout(total int) *layout {
-	l := &layout{grid: g, cols: allColumns, width: g.widest, total: total}
+func (g *grid) layout(total int, pods bool) *layout {
+	columns := func(cols []int) []int {
+		if pods {
+			return cols
+		}
+		return slices.DeleteFunc(slices.Clone(cols), func(c int) bool { return c == colPod })
+	}
+	l := &layout{grid: g, cols: columns(allColumns), width: g.widest, total: total}
 	if total <= 0 || l.shrink() {
 		return l
 	}
-	l = &layout{grid: g, cols: stackedColumns, width: g.widest, total: total, stacked: true}
+	l = &layout{grid: g, cols: columns(stackedColumns), width: g.widest, total: total, stacked: true}
 	// If even this does not fit, the terminal wraps it; nothing else may go.
 	l.shrink()
 	return l
@@ -51,6 +57,7 @@ func (l *layout) shrink() bool {
 		func() { l.drop(colRecvQ); l.drop(colSendQ) },
 		func() { l.width[colProcess] = least },
 		func() { l.drop(colEnds) },
+		func() { l.drop(colPod) },
 	} {
 		step()
 		if left := l.total - l.lineWidth(); left >= 0 {

@@ -18,6 +18,8 @@ type Options struct {
 	// lines a socket; addresses, pids and reasons are always whole.
 	Width    int
 	NoHeader bool
+	// Pods adds a column with the pod or container.
+	Pods bool
 }
 
 // The columns, in the order they are shown.
@@ -32,12 +34,13 @@ const (
 	colRetrans
 	colEnds
 	colWhy
+	colPod
 	columns
 )
 
 var heads = [columns]string{
 	colState: "STATE", colAge: "AGE", colLocal: "LOCAL", colPeer: "PEER", colProcess: "PROCESS",
-	colRecvQ: "RECV-Q", colSendQ: "SEND-Q", colRetrans: "RETR", colEnds: "ENDS", colWhy: "WHY",
+	colRecvQ: "RECV-Q", colSendQ: "SEND-Q", colRetrans: "RETR", colEnds: "ENDS", colWhy: "WHY", colPod: "POD",
 }
 
 // unknown stands where a value is not known.
@@ -46,6 +49,9 @@ const unknown = '-'
 // maxName bounds a program's name in bytes; a comm is shorter.
 const maxName = 64
 
+// maxPod holds a pod's name, a DNS subdomain.
+const maxPod = 253
+
 // AppendSockets appends a table of sockets, one finding a row, in the order
 // given. A socket that is no finding has KindNone.
 func AppendSockets(dst []byte, rows []finding.Finding, opt Options) []byte {
@@ -53,7 +59,7 @@ func AppendSockets(dst []byte, rows []finding.Finding, opt Options) []byte {
 	for i := range rows {
 		g.addRow(&rows[i])
 	}
-	return g.layout(opt.Width).appendAll(dst)
+	return g.layout(opt.Width, opt.Pods).appendAll(dst)
 }
 
 func (g *grid) addRow(f *finding.Finding) {
@@ -75,6 +81,29 @@ func (g *grid) addRow(f *finding.Finding) {
 		g.text = append(g.text, f.Reason.String()...)
 	}
 	g.endCell(colWhy)
+	g.text = appendPod(g.text, f.Workload)
+	g.endCell(colPod)
+}
+
+// shortID is how much of a container's id people use.
+const shortID = 12
+
+// appendPod names the pod, else the container, by what is known of it.
+func appendPod(dst []byte, w *finding.Workload) []byte {
+	switch {
+	case w == nil:
+		return append(dst, unknown)
+	case w.Pod != "":
+		dst = append(dst, readable.Safe(w.Namespace, maxName)...)
+		return append(append(dst, '/'), readable.Safe(w.Pod, maxPod)...)
+	case w.Container != "":
+		return append(dst, readable.Safe(w.Container, maxName)...)
+	case w.ContainerID != "":
+		return append(dst, readable.Safe(w.ContainerID[:min(len(w.ContainerID), shortID)], maxName)...)
+	case w.PodUID != "":
+		return append(dst, readable.Safe(w.PodUID, maxName)...)
+	}
+	return append(dst, unknown)
 }
 
 // appendAge marks the age of a socket that is older than the agent: it is at

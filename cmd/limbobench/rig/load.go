@@ -235,8 +235,12 @@ type Stuck struct {
 	children []*workload.Child
 }
 
+// onePort is how many connections go to one listener: of the 28,232 ports that a
+// client can have by default some are in use.
+const onePort = 20_000
+
 // CloseWait makes sockets whose peer has closed, in one process if the limit
-// of open files allows it; rate is sockets per second, 0 as fast as possible.
+// of open files and the ports allow it; rate is sockets per second, 0 as fast as possible.
 func CloseWait(ctx context.Context, count int, rate float64) (*Stuck, error) {
 	most, err := filesMax()
 	if err != nil {
@@ -252,7 +256,7 @@ func CloseWait(ctx context.Context, count int, rate float64) (*Stuck, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 		s.children = append(s.children, c)
-		n := min(left, most)
+		n := min(left, most, onePort)
 		_, truths, err := c.Make(workload.Spec{Kind: workload.CloseWaitUnread, Count: n, Rate: rate})
 		if err != nil {
 			return nil, errors.Join(err, s.Close())

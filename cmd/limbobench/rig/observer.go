@@ -94,7 +94,7 @@ func (b *Bench) Run(flags ...string) (*Observer, error) {
 		Name: "tcplimbo run", metrics: "http://" + addr + "/metrics",
 		readyFile: filepath.Join(b.Dir, "ready"),
 	}
-	o.argv = append([]string{b.Binary, "run", "--ready-file", o.readyFile, "--metrics-addr", addr}, flags...)
+	o.argv = append([]string{b.Binary, "run", "--ready-file", o.readyFile, "--metrics-addr", addr, "--group-above", "0"}, flags...)
 	o.ready = func(ctx context.Context, r *Running) error {
 		return r.until(ctx, "touches its ready file", startTimeout, time.Millisecond, func() bool {
 			_, err := os.Stat(o.readyFile)

@@ -113,7 +113,12 @@ func stateOf(fd int) (uint8, error) {
 // delivers within the sender's system call most of the time, but not when
 // ksoftirqd has taken over.
 func waitState(fd int, want ...uint8) error {
-	deadline := time.Now().Add(opTimeout)
+	return waitStateFor(fd, opTimeout, 50*time.Microsecond, want...)
+}
+
+// waitStateFor is waitState for what takes longer than a moment.
+func waitStateFor(fd int, timeout, every time.Duration, want ...uint8) error {
+	deadline := time.Now().Add(timeout)
 	for {
 		st, err := stateOf(fd)
 		if err != nil {
@@ -125,9 +130,9 @@ func waitState(fd int, want ...uint8) error {
 			}
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("waiting for TCP state %v: still in %d after %s", want, st, opTimeout)
+			return fmt.Errorf("waiting for TCP state %v: still in %d after %s", want, st, timeout)
 		}
-		time.Sleep(50 * time.Microsecond)
+		time.Sleep(every)
 	}
 }
 

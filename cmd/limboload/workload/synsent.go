@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -99,7 +100,8 @@ func (s *Set) endConnecting(sk *sock, how End) error {
 	if how == EndEstablish {
 		state = tcpEstablished
 	}
-	if err := waitState(sk.fd, state); err != nil {
+	// It ends with the next SYN: before Linux 6.5 those come after 1, 3, 7, 15, 31 s.
+	if err := waitStateFor(sk.fd, endTimeout, time.Millisecond, state); err != nil {
 		return err
 	}
 	got, err := unix.GetsockoptInt(sk.fd, unix.SOL_SOCKET, unix.SO_ERROR)

@@ -10,12 +10,16 @@ import (
 	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
 )
 
-// binary is the tcplimbo that is tested, built once.
+// binary is the tcplimbo that is tested: built once, or what binaryEnv names where
+// there is no Go (the guests of make test-kernels).
 var binary string
+
+const binaryEnv = "TCPLIMBO_E2E_BINARY"
 
 func TestMain(m *testing.M) {
 	workload.RunChild()
 	runConfined()
+	runLeaker()
 	code, err := testMain(m)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "e2e: %v\n", err)
@@ -34,14 +38,24 @@ func testMain(m *testing.M) (int, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 1, err
 	}
-	binary = filepath.Join(dir, "tcplimbo")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "github.com/tcplimbo/tcplimbo/cmd/tcplimbo").CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("building tcplimbo: %w\n%s", err, out)
+	if binary = os.Getenv(binaryEnv); binary == "" {
+		binary = filepath.Join(dir, "tcplimbo")
+		if err := build(binary); err != nil {
+			return 1, err
+		}
 	}
 	if _, err := workload.RaiseFileLimit(1 << 16); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
+}
+
+// build builds the tcplimbo that is tested.
+func build(binary string) error {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "github.com/tcplimbo/tcplimbo/cmd/tcplimbo").CombinedOutput(); err != nil {
+		return fmt.Errorf("building tcplimbo: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // needBPF skips without root, and fails instead where the environment says

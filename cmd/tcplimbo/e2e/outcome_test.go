@@ -32,7 +32,7 @@ var endings = []ending{
 	{workload.Spec{Kind: workload.FinWait2HalfClosed, Peers: workload.PeersHeld}, workload.EndReset},
 	{workload.Spec{Kind: workload.FinWait2Orphaned, Peers: workload.PeersHeld}, workload.EndFinish},
 	{workload.Spec{Kind: workload.FinWait2Orphaned, Peers: workload.PeersHeld}, workload.EndReset},
-	{workload.Spec{Kind: workload.FinWait2Orphaned, OrphanSeconds: 6}, workload.EndTimeout},
+	{workload.Spec{Kind: workload.FinWait2Orphaned, OrphanSeconds: 10}, workload.EndTimeout},
 	{workload.Spec{Kind: workload.FinWait1}, workload.EndFinish},
 	{workload.Spec{Kind: workload.FinWait1, Shutdown: true}, workload.EndReset},
 	{workload.Spec{Kind: workload.FinWait1ZeroWindow}, workload.EndReset},

@@ -64,7 +64,7 @@ func (r *record) check() error {
 	switch r.event() {
 	case "tcplimbo.finding":
 		return r.checkFinding()
-	case "tcplimbo.transition", "tcplimbo.loss", "tcplimbo.write_queue":
+	case "tcplimbo.transition", "tcplimbo.loss", "tcplimbo.write_queue", "tcplimbo.group":
 		return nil
 	}
 	return fmt.Errorf("event.name %q", r.event())

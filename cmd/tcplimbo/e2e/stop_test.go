@@ -92,7 +92,7 @@ func TestStop(t *testing.T) {
 			if left := mine.left(); len(left) > 0 {
 				t.Errorf("left in the kernel: %v", left)
 			}
-			if lines := a.diagnostics(); len(lines) > 0 {
+			if lines := trouble(a.diagnostics()); len(lines) > 0 {
 				t.Errorf("standard error of a run without trouble:\n%s", strings.Join(lines, "\n"))
 			}
 		})
@@ -196,7 +196,7 @@ func TestReaderGoesAway(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	checkOneLine(t, stderr.String(), "standard output", "pipe")
+	checkOneLine(t, strings.Join(trouble(strings.SplitAfter(stderr.String(), "\n")), ""), "standard output", "pipe")
 }
 
 // TestLogFile: lines go to the file too; after SIGUSR1 to a new one.

@@ -27,6 +27,9 @@ func all(c *Formatter) []byte {
 	for _, l := range sinktest.Losses() {
 		out = c.AppendLoss(out, &l)
 	}
+	for _, g := range sinktest.Groups() {
+		out = c.AppendGroup(out, &g)
+	}
 	return out
 }
 

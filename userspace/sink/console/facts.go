@@ -26,6 +26,7 @@ func factsOf(f *finding.Finding) []string {
 		}
 	}
 	add(connection(&f.Sock))
+	add(workload(f.Workload))
 	if f.Sock.NetNS != 0 {
 		add("netns " + decimal(uint64(f.Sock.NetNS)))
 	}
@@ -45,6 +46,8 @@ func factsOf(f *finding.Finding) []string {
 	if f.Owner.Total > 1 {
 		add("held by " + holders(&f.Owner))
 	}
+	add(stackOf(f.Stack))
+	add(goroutinesOf(f.Goroutines))
 	if f.ID != "" {
 		add("id " + readable.Safe(f.ID, maxName))
 	}

@@ -22,7 +22,7 @@ const MaxLine = 4096
 // builds that line.
 const (
 	maxMessage = 640
-	maxPath    = 320
+	maxPath    = 288
 	// maxName holds a usual program name; file names may have 255 bytes.
 	maxName = 96
 	// maxComm holds 15 bytes (TASK_COMM_LEN is 16), each of them escaped.

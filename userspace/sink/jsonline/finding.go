@@ -11,6 +11,15 @@ import (
 // KindNone, becomes a line about the socket with another event name: nobody who
 // counts findings shall count it.
 func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
+	line := e.appendFinding(dst, f, &wide)
+	if len(line)-len(dst) < MaxLine {
+		return line
+	}
+	return e.appendFinding(dst, f, &tight)
+}
+
+func (e *Encoder) appendFinding(dst []byte, f *finding.Finding, limit *limits) []byte {
+	begin := len(dst)
 	dst = appendTime(dst, `{"time":`, f.Time)
 	level, event := "warn", "tcplimbo.finding"
 	if f.Status == finding.Resolved {
@@ -20,7 +29,7 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 		level, event = "info", "tcplimbo.socket"
 	}
 	dst = appendName(dst, `,"level":`, level)
-	dst = appendText(dst, `,"message":`, f.Message, maxMessage)
+	dst = appendText(dst, `,"message":`, f.Message, limit.message)
 	dst = appendName(dst, `,"event.name":`, event)
 	dst = append(dst, schema...)
 	dst = appendVerdict(dst, f)
@@ -43,11 +52,19 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 	if f.Status != finding.Resolved {
 		dst = appendGivesUp(dst, f.GivesUp)
 	}
-	dst = appendProcess(dst, &f.Owner.Process)
-	dst = appendHolders(dst, &f.Owner)
+	dst = appendProcess(dst, &f.Owner.Process, limit)
+	dst = appendHolders(dst, &f.Owner, limit)
+	dst = appendWorkload(dst, f.Workload, limit)
 	// A line has room for one of these; no connect has them both.
 	if f.Peer != nil && f.Listener == nil && f.Sock.SYN.Drop == nil {
-		dst = appendPeer(dst, f.Peer)
+		dst = appendPeer(dst, f.Peer, limit)
+	}
+	if f.Goroutines != nil {
+		// The stack, which comes next, tells more.
+		dst = appendGoroutines(dst, f.Goroutines, begin+MaxLine-1-len(e.tail)-stackLeast)
+	}
+	if f.Stack != nil {
+		dst = appendStack(dst, f.Stack, begin+MaxLine-1-len(e.tail))
 	}
 	return append(dst, e.tail...)
 }
@@ -140,7 +157,7 @@ func appendGivesUp(dst []byte, g finding.GivesUp) []byte {
 
 // appendProcess appends what is known of a process. One whose pid is another's
 // now has no pid, and still a name and a user.
-func appendProcess(dst []byte, p *finding.Process) []byte {
+func appendProcess(dst []byte, p *finding.Process, limit *limits) []byte {
 	if !p.Named() {
 		return dst
 	}
@@ -148,7 +165,7 @@ func appendProcess(dst []byte, p *finding.Process) []byte {
 	dst = appendText(dst, `,"thread.name":`, p.Comm, maxComm)
 	dst = appendUint(dst, `,"process.user.id":`, uint64(p.UID))
 	dst = appendText(dst, `,"process.executable.name":`, p.Executable, maxName)
-	dst = appendText(dst, `,"process.executable.path":`, p.Path, maxPath)
+	dst = appendText(dst, `,"process.executable.path":`, p.Path, limit.path)
 	if p.Relation != finding.RelationNone {
 		dst = appendName(dst, `,"tcplimbo.process.relation":`, p.Relation.String())
 	}
@@ -159,7 +176,7 @@ func appendProcess(dst []byte, p *finding.Process) []byte {
 }
 
 // appendPeer appends what is known of the other end.
-func appendPeer(dst []byte, p *finding.Peer) []byte {
+func appendPeer(dst []byte, p *finding.Peer, limit *limits) []byte {
 	if p.State != flow.StateUnknown {
 		dst = appendName(dst, `,"tcplimbo.peer.state":`, p.State.String())
 	}
@@ -167,16 +184,20 @@ func appendPeer(dst []byte, p *finding.Peer) []byte {
 		dst = appendUint(dst, `,"tcplimbo.peer.pid":`, uint64(holder.PID))
 		dst = appendText(dst, `,"tcplimbo.peer.executable":`, holder.Executable, maxName)
 	}
+	if w := p.Workload; w != nil {
+		dst = appendText(dst, `,"tcplimbo.peer.container.id":`, w.ContainerID, maxContainerID)
+		dst = appendText(dst, `,"tcplimbo.peer.k8s.pod.name":`, w.Pod, limit.pod)
+	}
 	return dst
 }
 
 // appendHolders appends the holders as "pid/fd" and how many there are in all.
-func appendHolders(dst []byte, o *finding.Owner) []byte {
+func appendHolders(dst []byte, o *finding.Owner, limit *limits) []byte {
 	if len(o.Holders) == 0 {
 		return dst
 	}
 	dst = append(dst, `,"tcplimbo.socket.holders":[`...)
-	for i, h := range o.Holders[:min(len(o.Holders), finding.MaxHolders)] {
+	for i, h := range o.Holders[:min(len(o.Holders), limit.holders)] {
 		if i > 0 {
 			dst = append(dst, ',')
 		}

@@ -22,6 +22,13 @@ func TestGolden(t *testing.T) {
 		}
 		sinktest.Golden(t, "transitions.json", out)
 	})
+	t.Run("groups", func(t *testing.T) {
+		var out []byte
+		for _, g := range sinktest.Groups() {
+			out = e.AppendGroup(out, &g)
+		}
+		sinktest.Golden(t, "groups.json", out)
+	})
 	t.Run("losses", func(t *testing.T) {
 		var out []byte
 		for _, l := range sinktest.Losses() {

@@ -54,12 +54,30 @@ func Longest() finding.Finding {
 			Total: math.MaxInt64,
 		},
 	}
-	f.Peer = &finding.Peer{State: flow.StateEstablished, Orphan: true, Owner: f.Owner}
+	f.Stack = LongStack(long)
+	f.Goroutines = LongGoroutines(long)
+	f.Workload = &finding.Workload{ContainerID: long, Container: long, Namespace: long, Pod: long, PodUID: long}
+	f.Peer = &finding.Peer{State: flow.StateEstablished, Orphan: true, Owner: f.Owner, Workload: f.Workload}
 	f.Listener = &finding.Listener{Process: finding.Process{Task: task}, Queue: math.MaxUint32, Limit: math.MaxUint32}
 	for range 100 {
 		f.Owner.Holders = append(f.Owner.Holders, flow.Holder{Task: task, FD: math.MaxUint32})
 	}
 	return f
+}
+
+// LongestGroup returns the group with the longest line there can be.
+func LongestGroup() finding.Group {
+	f := Longest()
+	g := finding.Group{
+		ID: f.ID, Kind: f.Kind, Status: finding.Resolved, Time: Now, Message: f.Message,
+		Count: math.MaxInt64, Opened: math.MaxUint64, Resolved: math.MaxUint64, Oldest: math.MaxInt64,
+		Growth: -math.MaxFloat32, GrowthKnown: true,
+		Process: f.Owner.Process, Workload: f.Workload, Role: flow.RoleServer, Service: f.Sock.Local,
+	}
+	for range 100 {
+		g.Samples = append(g.Samples, f.ID)
+	}
+	return g
 }
 
 // FuzzedFinding makes a finding from what a fuzzer varies. Numbers come out of
@@ -84,6 +102,11 @@ func FuzzedFinding(text, comm string, n uint64, addr []byte) finding.Finding {
 	f.Sock.RTO, f.Sock.SRTT, f.Sock.LastSend = time.Duration(n), time.Duration(n<<1), time.Duration(n<<2)
 	f.Owner.Process.PID, f.Owner.Process.FD = uint32(n>>1), int(int32(n))
 	f.Owner.Holders = f.Owner.Holders[:n%uint64(len(f.Owner.Holders))]
-	f.Peer = &finding.Peer{State: flow.State(n >> 9 % uint64(flow.StateMax+2)), Orphan: n&32 != 0, Owner: f.Owner}
+	f.Stack = LongStack(text)
+	f.Goroutines = LongGoroutines(text)
+	f.Stack.Of = finding.StackOf(n % uint64(finding.StackCount))
+	f.Stack.Frames = f.Stack.Frames[:n%uint64(len(f.Stack.Frames))]
+	f.Workload = &finding.Workload{ContainerID: text, Container: comm, Namespace: comm + text, Pod: text + comm, PodUID: comm}
+	f.Peer = &finding.Peer{State: flow.State(n >> 9 % uint64(flow.StateMax+2)), Orphan: n&32 != 0, Owner: f.Owner, Workload: f.Workload}
 	return f
 }

@@ -23,7 +23,7 @@ type Sample struct {
 // Findings returns one finding of each kind and of each thing that is special
 // about a socket or its owner. The caller may change them.
 func Findings() []Sample {
-	return []Sample{
+	return append([]Sample{
 		{"syn_sent", synSent()},
 		{"fin_wait2_half_closed", halfClosed()},
 		{"fin_wait2_orphaned", orphaned()},
@@ -37,7 +37,7 @@ func Findings() []Sample {
 		{"hostile", Hostile()},
 		{"healthy", healthy()},
 		{"bare", finding.Finding{Time: Now, Duration: -1, Owner: noOwner()}},
-	}
+	}, append(stackSamples(), goroutineSamples()...)...)
 }
 
 func base(kind finding.Kind, reason finding.Reason, age, threshold time.Duration) finding.Finding {
@@ -94,7 +94,12 @@ func halfClosed() finding.Finding {
 	f.Sock.Role = flow.RoleServer
 	f.Owner = holder(812, 14, "postgres", "/usr/lib/postgresql/15/bin/postgres", "postgres")
 	f.GivesUp = finding.GivesUp{Known: true, Never: true}
+	f.Workload = &finding.Workload{ContainerID: "77aa1c0b7e52a94d13c8f1e05b6d7a8990a1b2c3d4e5f60718293a4b5c6d7e8f", Container: "db"}
 	f.Peer = &finding.Peer{State: flow.StateCloseWait, Owner: holder(99, 7, "worker", "/srv/worker", "worker")}
+	f.Peer.Workload = &finding.Workload{
+		ContainerID: "91d3c8f1e05b6d7a8990a1b2c3d4e5f60718293a4b5c6d7e8f2f6a1c0b7e52a9",
+		Namespace:   "shop", Pod: "worker-0",
+	}
 	f.Message = "FIN_WAIT2 for 30s: postgres (pid 812, fd 14) has finished sending to 127.0.0.1:39214, which has not finished in turn; the other end is CLOSE_WAIT, held by worker (pid 99, fd 7); the kernel will never end it"
 	return f
 }
@@ -117,6 +122,10 @@ func closeWait() finding.Finding {
 	f.Sock = sock(flow.StateCloseWait, "10.0.0.1:52100", "10.0.0.5:443")
 	f.Sock.Role = flow.RoleClient
 	f.Owner = holder(812, 14, "api", "/srv/api", "api")
+	f.Workload = &finding.Workload{
+		ContainerID: "2f6a1c0b7e52a94d13c8f1e05b6d7a8990a1b2c3d4e5f60718293a4b5c6d7e8f", Container: "api",
+		Namespace: "shop", Pod: "api-7c9d8b6f5-x2x4q", PodUID: "0e4a1b62-8c1d-4a55-9d0f-3f2b8c7d6e5a",
+	}
 	f.GivesUp = finding.GivesUp{Known: true, Never: true}
 	f.Message = "CLOSE_WAIT for 31s: api (pid 812, fd 14) has nothing left to read from 10.0.0.5:443 and has not closed; the kernel will never end it"
 	return f
@@ -230,4 +239,26 @@ func Losses() []finding.Loss {
 		{Time: Now, Where: "ring_buffer", Count: 1234, Reread: true, Message: "1234 records lost, the ring buffer was full; all sockets were read again"},
 		{Time: Now, Where: "old_generation", Count: 1, Message: "1 sockets found the old generation full; none is missed, they are watched by reading them"},
 	}
+}
+
+// Groups returns the sorts of group records.
+func Groups() []finding.Group {
+	f := closeWait()
+	first := finding.Group{
+		ID: "a07c0b7e52a94d13c8f1", Kind: finding.CloseWaitSilent, Time: Now, Count: 140, Opened: 120,
+		Oldest: 31 * time.Second, Samples: []string{"6f1c0b7e52a94d13", "7f1c0b7e52a94d13"},
+		Process: f.Owner.Process, Workload: f.Workload, Role: flow.RoleClient, Service: f.Sock.Peer,
+		Message: "140 sockets in CLOSE_WAIT of api (pid 812) in pod shop/api-7c9d8b6f5-x2x4q to 10.0.0.5:443, the oldest for 31s; 120 of them have no records of their own",
+	}
+	grown := first
+	grown.Status, grown.Count, grown.Opened, grown.Resolved = finding.Update, 162, 150, 8
+	grown.Growth, grown.GrowthKnown, grown.Process.PID, grown.Oldest = 132, true, 0, 41*time.Second
+	grown.Role, grown.Service = flow.RoleServer, f.Sock.Local
+	grown.Message = "162 sockets in CLOSE_WAIT of api in pod shop/api-7c9d8b6f5-x2x4q that serves 10.0.0.1:52100, the oldest for 41s; 132 more a minute; 142 of them have no records of their own"
+	over := first
+	over.Status, over.Count, over.Opened, over.Resolved = finding.Resolved, 0, 150, 150
+	over.Samples, over.Oldest, over.Service = nil, 0, netip.AddrPort{}
+	over.Process, over.Workload, over.Growth, over.GrowthKnown = noOwner().Process, nil, -162.25, true
+	over.Message = "all 150 sockets in CLOSE_WAIT that had no records of their own ended"
+	return []finding.Group{first, grown, over}
 }

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Which code opened a socket, and which read its end of file: user stacks, taken
+ * where the kernel is in the context of the program that does so. Each stack is
+ * kept once, under a hash of all that it is, so an id that outlives its stack
+ * cannot come to name another one.
+ */
+#ifndef TCPLIMBO_STACK_H
+#define TCPLIMBO_STACK_H
+
+/* Of the stacks and sockets that were used least recently room is made for others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1); /* set */
+	__type(key, __u64);
+	__type(value, struct user_stack);
+} user_stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1); /* set */
+	__type(key, __u64);
+	__type(value, struct sock_stacks);
+} socket_stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set */
+	__type(key, __u32);
+	__type(value, struct stack_cpu);
+} stack_cpus SEC(".maps");
+
+/* Processes whose stacks are always taken, by pid in the agent's namespace. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u8);
+} leaky_processes SEC(".maps");
+
+/* There are some. */
+bool leaky_known = false;
+
+/* As many as a quarter of a second brings may be taken at once. */
+#define STACK_BURST 4
+
+static __always_inline __u32 current_pid(void)
+{
+	__u32 pid = 0, tid;
+
+	if (walk.pid_level)
+		ids_in_namespace(&pid, &tid);
+	else
+		pid = bpf_get_current_pid_tgid() >> 32;
+	return pid;
+}
+
+static __always_inline bool leaks(void)
+{
+	__u32 pid;
+
+	if (!leaky_known)
+		return false;
+	pid = current_pid();
+	return bpf_map_lookup_elem(&leaky_processes, &pid);
+}
+
+/* May this CPU take one more stack? Says nothing of whether it does. */
+static __always_inline bool affordable(struct stack_cpu *c)
+{
+	__u64 now = bpf_jiffies64(), passed = now - c->jiffies;
+	__u64 most = (__u64)stacks_rate * walk.hz / STACK_BURST;
+
+	if (stacks_always)
+		return true;
+	if (passed) {
+		c->jiffies = now;
+		c->credit += (passed < walk.hz ? passed : walk.hz) * stacks_rate;
+		if (c->credit > most)
+			c->credit = most;
+	}
+	if (c->credit >= walk.hz || leaks())
+		return true;
+	c->refused++;
+	return false;
+}
+
+static __always_inline void pay(struct stack_cpu *c)
+{
+	c->credit -= c->credit < walk.hz ? c->credit : walk.hz;
+}
+
+/* How much of the stack is looked at for who called, and of a function's code. */
+#define CALLER_SLOTS 8
+#define CALLED_SIZE 512
+
+static __always_inline __u64 read_user(__u64 addr)
+{
+	__u64 word = 0;
+
+	bpf_probe_read_user(&word, sizeof(word), (void *)addr);
+	return word;
+}
+
+/* Is this address in the function, a short one, that begins there? */
+static __always_inline bool begins(__u64 function, __u64 addr)
+{
+	return function && addr - function < CALLED_SIZE;
+}
+
+/* Where an entry of the procedure linkage table jumps to: [endbr64] [bnd] jmp *slot */
+static __always_inline __u64 linked(__u64 entry)
+{
+	__u64 code = read_user(entry);
+
+	if ((__u32)code == 0xfa1e0ff3)
+		code = read_user(entry += 4);
+	if ((__u8)code == 0xf2)
+		code = read_user(entry += 1);
+	if ((__u16)code != 0x25ff)
+		return 0;
+	return read_user(entry + 6 + (__s64)(__s32)(code >> 16));
+}
+
+/* Is there, before this address, a call of the function that ip is in? amd64. */
+static __noinline bool called_from(__u64 ret, __u64 ip)
+{
+	__u8 code[8] = {};
+	__u64 to;
+
+	if (!ret || ret >> 47 || bpf_probe_read_user(code, sizeof(code), (void *)(ret - 8)))
+		return false;
+	to = ret + (__s64) * (__s32 *)&code[4];
+	if (code[2] == 0xff && code[3] == 0x15) /* call *slot, -fno-plt */
+		return begins(read_user(to), ip);
+	return code[3] == 0xe8 && (begins(to, ip) || begins(linked(to), ip));
+}
+
+/* Is the operand of an instruction 0xff that of a call? Intel SDM, CALL: FF /2. */
+static __always_inline bool indirect(__u8 opcode, __u8 operand)
+{
+	return opcode == 0xff && (operand & 0x38) == 0x10;
+}
+
+/*
+ * May a call have put this address there? Without frame pointers the walk takes for
+ * a frame whatever the register points to. What cannot be read is left to the
+ * reader, who knows what is mapped.
+ */
+static __noinline bool after_call(__u64 ret)
+{
+	__u8 code[8] = {};
+
+	if (bpf_probe_read_user(code, sizeof(code), (void *)(ret - 8)))
+		return true;
+	return code[3] == 0xe8 || indirect(code[6], code[7]) || indirect(code[5], code[6]) ||
+	       indirect(code[4], code[5]) || indirect(code[2], code[3]) ||
+	       indirect(code[1], code[2]);
+}
+
+/* How many of the stack's addresses are to be believed. */
+static __always_inline __u32 believed(const struct user_stack *s, __u32 count)
+{
+	if (!core_amd64())
+		return count;
+	for (__u32 i = 1; i < STACK_FRAMES && i < count; i++)
+		if (!after_call(s->frames[i]))
+			return i;
+	return count;
+}
+
+/*
+ * The C library's system calls make no frame, so a walk along frame pointers goes
+ * from them to their caller's caller. The caller is what they will return to, near
+ * the top of the stack; the code before it proves which word that is.
+ */
+static __always_inline __u64 hidden_caller(__u64 ip, __u64 next)
+{
+	__u64 words[CALLER_SLOTS] = {}, sp = core_user_sp();
+
+	if (!sp || bpf_probe_read_user(words, sizeof(words), (void *)sp))
+		return 0;
+	for (int i = 0; i < CALLER_SLOTS; i++) {
+		if (words[i] == next)
+			return 0;
+		if (called_from(words[i], ip))
+			return words[i];
+	}
+	return 0;
+}
+
+/* FNV's idea with the golden ratio's multiplier; the shift brings high bits down. */
+static __always_inline __u64 mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 29;
+}
+
+static __always_inline __u64 stack_id(const struct user_stack *s)
+{
+	__u64 hash = mix(mix(mix(s->pid, s->start_ns), s->start_stack), s->caller);
+
+	for (int i = 0; i < STACK_FRAMES; i++)
+		hash = mix(hash, s->frames[i]);
+	return hash | 2;
+}
+
+static __always_inline bool same_stack(const struct user_stack *a, const struct user_stack *b)
+{
+	__u64 differ = a->start_ns ^ b->start_ns;
+
+	differ |= (a->start_stack ^ b->start_stack) | (a->caller ^ b->caller);
+	differ |= a->pid ^ b->pid;
+	for (int i = 0; i < STACK_FRAMES; i++)
+		differ |= a->frames[i] ^ b->frames[i];
+	return !differ;
+}
+
+/* Returns the stack's id, STACK_ID_NONE if there is no room for it. */
+static __always_inline __u64 keep_stack(struct user_stack *s, __u32 count)
+{
+	__u64 id = stack_id(s);
+	struct user_stack *known = bpf_map_lookup_elem(&user_stacks, &id);
+
+	if (known) {
+		if (same_stack(known, s))
+			return id;
+		COUNT(stack_lost);
+		return STACK_ID_NONE;
+	}
+	s->count = believed(s, count);
+	/* Two CPUs may come with the same one: the second finds it there. */
+	if (bpf_map_update_elem(&user_stacks, &id, s, BPF_ANY)) {
+		COUNT(stack_lost);
+		return STACK_ID_NONE;
+	}
+	COUNT(stacks);
+	return id;
+}
+
+/* The stack of the current task, which must be the one that called the kernel. */
+static __noinline __u64 take_stack(void *ctx, struct stack_cpu *c)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct user_stack *s = &c->stack;
+	__u64 id;
+	long size;
+
+	/* Somebody is in the middle of one here, if programs may be preempted. */
+	if (c->busy) {
+		c->refused++;
+		return STACK_ID_NONE;
+	}
+	c->busy = 1;
+	pay(c);
+	/* Clears what it does not fill (kernel/bpf/stackmap.c, __bpf_get_stack). */
+	size = bpf_get_stack(ctx, s->frames, sizeof(s->frames), BPF_F_USER_STACK);
+	/* Kernel threads have none; io_uring's workers stand at address 0. */
+	if (size <= 0 || !s->frames[0]) {
+		id = STACK_ID_EMPTY;
+	} else {
+		s->caller = hidden_caller(s->frames[0], s->frames[1]);
+		s->pid = pid_in_namespace(BPF_CORE_READ(task, group_leader));
+		s->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+		s->start_stack = BPF_CORE_READ(task, mm, start_stack);
+		id = keep_stack(s, size / sizeof(s->frames[0]));
+	}
+	c->busy = 0;
+	return id;
+}
+
+static __always_inline struct stack_cpu *stack_cpu_here(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&stack_cpus, &cpu);
+}
+
+static __always_inline void name_socket(struct sock_stacks *s, struct sock *sk)
+{
+	struct sock_common *c = &sk->__sk_common;
+	__u8 saddr[16];
+
+	s->cookie = BPF_CORE_READ(c, skc_cookie.counter);
+	s->netns = read_netns(c);
+	s->sport = BPF_CORE_READ(c, skc_num);
+	s->dport = bpf_ntohs(BPF_CORE_READ(c, skc_dport));
+	read_addresses(saddr, s->daddr, c);
+}
+
+static __always_inline void put_stacks(struct sock *sk, const struct sock_stacks *s)
+{
+	__u64 addr = (__u64)sk;
+
+	if (bpf_map_update_elem(&socket_stacks, &addr, s, BPF_ANY))
+		COUNT(stack_lost);
+}
+
+/* CLOSE to SYN_SENT: the port is chosen later, the peer is known. */
+static __noinline int note_connect(void *ctx, struct sock *sk)
+{
+	struct stack_cpu *c = stack_cpu_here();
+	struct sock_stacks s = { .of = STACK_CONNECT };
+
+	if (!c || !affordable(c))
+		return 0;
+	s.opener = take_stack(ctx, c);
+	if (s.opener == STACK_ID_NONE)
+		return 0;
+	sock_cookie(sk);
+	name_socket(&s, sk);
+	put_stacks(sk, &s);
+	return 0;
+}
+
+/* What accept() just gave the current task. */
+static __always_inline struct sock *accepted(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file **fds = BPF_CORE_READ(task, files, fdt, fd);
+	struct file *file = NULL;
+	struct socket *sock;
+
+	bpf_probe_read_kernel(&file, sizeof(file), &fds[fd]);
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	sock = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(sock, sk);
+}
+
+static __noinline int note_accept(void *ctx, __u32 fd)
+{
+	struct stack_cpu *c = stack_cpu_here();
+	struct sock_stacks s = { .of = STACK_ACCEPT };
+	__u64 addr;
+	struct sock *sk;
+
+	if (!c || !affordable(c))
+		return 0;
+	sk = accepted(fd);
+	if (!sk || !is_tcp(sk, BPF_CORE_READ(sk, __sk_common.skc_state)))
+		return 0;
+	/* Another thread may have closed the descriptor and connected in its place. */
+	if (read_client(sk))
+		return 0;
+	s.opener = take_stack(ctx, c);
+	if (s.opener == STACK_ID_NONE)
+		return 0;
+	name_socket(&s, sk);
+	put_stacks(sk, &s);
+	/* Closed by the peer meanwhile: nobody would take it out again. */
+	addr = (__u64)sk;
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+		bpf_map_delete_elem(&socket_stacks, &addr);
+	return 0;
+}
+
+/* Is what is known about this socket, and not one that had its address before? */
+static __always_inline bool names(const struct sock_stacks *known, const struct sock_stacks *s)
+{
+	const __u64 *a = (const __u64 *)known->daddr, *b = (const __u64 *)s->daddr;
+
+	return (!known->cookie || known->cookie == s->cookie) && known->netns == s->netns &&
+	       known->dport == s->dport && (!known->sport || known->sport == s->sport) &&
+	       a[0] == b[0] && a[1] == b[1];
+}
+
+/*
+ * The program was told that there is nothing more to read, for the first time. What
+ * is known is copied: to make room, the map may give its memory to another socket.
+ */
+static __noinline int note_eof(void *ctx, struct sock *sk)
+{
+	struct stack_cpu *c = stack_cpu_here();
+	struct sock_stacks *known, s = {};
+	__u64 addr = (__u64)sk;
+
+	name_socket(&s, sk);
+	known = bpf_map_lookup_elem(&socket_stacks, &addr);
+	if (known && names(known, &s)) {
+		s.opener = known->opener;
+		s.reader = known->reader;
+		s.of = known->of;
+	}
+	if (!c || s.reader || !affordable(c))
+		return 0;
+	s.reader = take_stack(ctx, c);
+	if (s.reader != STACK_ID_NONE)
+		put_stacks(sk, &s);
+	return 0;
+}
+
+static __always_inline void forget_stacks(struct sock *sk)
+{
+	__u64 addr = (__u64)sk;
+
+	if (bpf_map_lookup_elem(&socket_stacks, &addr))
+		bpf_map_delete_elem(&socket_stacks, &addr);
+}
+
+#endif

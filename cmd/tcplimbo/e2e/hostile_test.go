@@ -1,0 +1,341 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
+	"github.com/tcplimbo/tcplimbo/userspace/readable"
+)
+
+// What the hostile process calls itself: what breaks lines, terminals, quotes,
+// pages, labels, tables and UTF-8. The mark tells where a name came through.
+const (
+	hostileMark = "EVIL"
+	hostileComm = "\n\x1b[2J\"\xffEVIL"
+	hostileName = hostileMark + "\n\x1b]0;owned\a\x9b31m\"'\\`$(id)<script>alert(1)<&\u202e\u2066\u2028\u200b\xff\xc3}{\t|\r%n%s"
+)
+
+// hostilePath makes a copy of the test's own program under a path of nearly
+// 4 KiB, the longest that can be executed.
+func hostilePath(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for len(dir) < unix.PathMax-300-len(hostileName) {
+		dir += "/" + hostileName + strings.Repeat("\u202e\n", 40)
+	}
+	dir += "/" + strings.Repeat("d", min(255, unix.PathMax-len(dir)-len(hostileName)-3))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := dir + "/" + hostileName
+	copyFile(t, os.Args[0], path)
+	return path
+}
+
+// TestHostileEverywhere: one real process whose comm and path hold newlines,
+// escape sequences, quotes, markup, invalid UTF-8, bidi marks and 4 KiB of text
+// goes through every output.
+func TestHostileEverywhere(t *testing.T) {
+	s := newScene(t)
+	c := s.child(workload.ChildOptions{Executable: hostilePath(t)})
+	if err := c.SetName(hostileComm); err != nil {
+		t.Fatal(err)
+	}
+	traces := []*written{
+		startOutput(t, "trace", "--output", "columns"), startOutput(t, "trace", "--output", "json"),
+		startTerminal(t, "trace", "--output", "columns"),
+	}
+	log, addr := filepath.Join(t.TempDir(), "findings.json"), freeAddr(t)
+	run := append([]string{"run", "--log-file", log}, quick...)
+	daemons := []*written{
+		startOutput(t, append(run, "--metrics-addr", addr, "--output", "json")...),
+		startOutput(t, append(run[:1:1], append(quick, "--metrics-addr", "", "--output", "console")...)...),
+		startTerminal(t, append(run[:1:1], append(quick, "--metrics-addr", "", "--output", "console")...)...),
+	}
+	all := append(traces, daemons...)
+	// They show what happens after they have attached: go on until each has seen it.
+	for begin := time.Now(); ; time.Sleep(settle) {
+		_, truths, err := c.Make(workload.Spec{Kind: workload.CloseWaitUnread, Payload: 1, Peers: workload.PeersHeld})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.add(truths...)
+		silent := slices.DeleteFunc(slices.Clone(all), (*written).marked)
+		if len(silent) == 0 {
+			break
+		}
+		if time.Since(begin) > readyTime {
+			t.Fatalf("%q shows nothing of it: %s", silent[0].cmd.Args, tailOf(silent[0].stderr.String()))
+		}
+	}
+	for _, path := range []string{"/", "/metrics", "/healthz", "/readyz"} {
+		checkPage(t, "http://"+addr+path)
+	}
+	for _, args := range [][]string{{"list"}, {"list", "-o", "json"}} {
+		o := startOutput(t, args...)
+		o.end(0, true)
+	}
+	startTerminal(t, "list").end(0, true)
+	for _, args := range [][]string{{"check"}, {"check", "-o", "json"}, {"explain", "eof_unread"}} {
+		o := startOutput(t, args...)
+		<-o.exited
+		o.check(false)
+	}
+	for _, args := range [][]string{{"explain", hostileName}, {"list", "--state", hostileName}, {hostileName}, {"run", "--config", hostileName}} {
+		o := startOutput(t, args...)
+		o.end(exitUsage, false)
+		checkOneLine(t, o.stderr.String())
+	}
+	for _, o := range all {
+		if err := o.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		o.end(0, true)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLines(t, "the log file", text)
+}
+
+// checkPage: nothing that a process chose is on a page or in a label at all, and
+// nothing breaks out of either.
+func checkPage(t *testing.T, url string) {
+	t.Helper()
+	client := http.Client{Timeout: 5 * time.Second}
+	answer, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK || len(body) == 0 {
+		t.Fatalf("%s: %s, %v", url, answer.Status, err)
+	}
+	if bytes.Contains(body, []byte(hostileMark)) || bytes.Contains(body, []byte("<script")) {
+		t.Errorf("%s holds what a process called itself", url)
+	}
+	checkText(t, url, body)
+}
+
+// checkText: every line is valid UTF-8 that prints.
+func checkText(t *testing.T, what string, text []byte) {
+	t.Helper()
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		if !utf8.Valid(line) {
+			t.Errorf("%s: not UTF-8: %q", what, line)
+		}
+		for _, r := range string(line) {
+			if !readable.Printable(r) && r != utf8.RuneError {
+				t.Errorf("%s: %U in %q", what, r, line)
+				break
+			}
+		}
+	}
+}
+
+// checkLines: every line is a JSON record of the contract.
+func checkLines(t *testing.T, what string, text []byte) {
+	t.Helper()
+	n := 0
+	for line := range bytes.Lines(text) {
+		n++
+		_, err := parseRecord(line)
+		// What `list` shows is no finding of an agent and has no identity.
+		if err != nil && !strings.Contains(err.Error(), "tcplimbo.finding.id is missing") {
+			t.Errorf("%s: %v: %.300q", what, err, line)
+		}
+	}
+	if n == 0 {
+		t.Errorf("%s has no line", what)
+	}
+	checkText(t, what, text)
+}
+
+// lockedBuffer is a buffer that may be read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// written is a running tcplimbo whose output is looked at as bytes.
+type written struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	stdout, stderr lockedBuffer
+	terminal       bool
+	exited         chan struct{}
+}
+
+// terminalWidth is that of the terminals that the test opens; the columns of trace
+// take 113.
+const terminalWidth = 120
+
+func newOutput(t *testing.T, args ...string) *written {
+	t.Helper()
+	needBPF(t)
+	o := &written{t: t, cmd: exec.Command(binary, args...), exited: make(chan struct{})}
+	o.cmd.Stderr = &o.stderr
+	return o
+}
+
+func startOutput(t *testing.T, args ...string) *written {
+	t.Helper()
+	o := newOutput(t, args...)
+	o.cmd.Stdout = &o.stdout
+	o.start(func() {})
+	return o
+}
+
+// startTerminal runs it on a terminal of its own, where it uses colours and
+// fits lines to the width.
+func startTerminal(t *testing.T, args ...string) *written {
+	t.Helper()
+	o := newOutput(t, args...)
+	o.terminal = true
+	master, slave := openTerminal(t)
+	o.cmd.Stdout = slave
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(&o.stdout, master) // EIO when the last writer is gone
+	}()
+	o.start(func() {
+		_ = slave.Close()
+		<-read
+		_ = master.Close()
+	})
+	return o
+}
+
+// start starts it; done is called at its end, before exited is closed.
+func (o *written) start(done func()) {
+	o.t.Helper()
+	if err := o.cmd.Start(); err != nil {
+		o.t.Fatal(err)
+	}
+	go func() {
+		_ = o.cmd.Wait()
+		done()
+		close(o.exited)
+	}()
+	o.t.Cleanup(func() {
+		_ = o.cmd.Process.Kill()
+		<-o.exited
+	})
+}
+
+// openTerminal opens a pseudo-terminal of terminalWidth that passes on what is
+// written as it is.
+func openTerminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(master.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: terminalWidth})
+	}
+	if err == nil {
+		slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return master, slave
+}
+
+// marked tells whether the hostile process is in the output.
+func (o *written) marked() bool { return strings.Contains(o.stdout.String(), hostileMark) }
+
+func tailOf(s string) string { return s[max(0, len(s)-2000):] }
+
+// end waits for the exit and checks all that was written.
+func (o *written) end(code int, marked bool) {
+	o.t.Helper()
+	select {
+	case <-o.exited:
+	case <-time.After(readyTime):
+		o.t.Fatalf("%s has not ended", o.cmd.Args[1])
+	}
+	if got := o.cmd.ProcessState.ExitCode(); got != code {
+		o.t.Errorf("%.200q: exit code %d, want %d: %s", o.cmd.Args[1:], got, code, tailOf(o.stderr.String()))
+	}
+	o.check(marked)
+}
+
+// colours are the only sequences that may reach a terminal: tcplimbo's own.
+var colours = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+
+// check looks at both streams; marked says that the hostile name must be there,
+// made harmless, or the test would prove nothing.
+func (o *written) check(marked bool) {
+	o.t.Helper()
+	what := strings.Join(o.cmd.Args[1:min(4, len(o.cmd.Args))], " ")
+	text := []byte(o.stdout.String())
+	if marked && !o.marked() {
+		o.t.Errorf("%s: the name is not in the output: %s", what, text)
+	}
+	checkText(o.t, what+", standard error", []byte(o.stderr.String()))
+	switch {
+	case o.terminal:
+		plain := colours.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), nil)
+		checkText(o.t, what+", terminal", plain)
+		for line := range strings.Lines(string(plain)) {
+			if w := readable.Width(strings.TrimSuffix(line, "\n")); w > terminalWidth {
+				o.t.Errorf("%s: %d columns on a terminal of %d: %s", what, w, terminalWidth, line)
+			}
+		}
+	case bytes.HasPrefix(text, []byte("{\"time\"")):
+		checkLines(o.t, what, text)
+	default:
+		checkText(o.t, what, text)
+	}
+}
+
+// freeAddr returns an address that nobody listens on at the moment.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,38 @@
+package check
+
+import (
+	"context"
+	"strings"
+)
+
+// StackHooks are why user stacks cannot be taken where a program connects, accepts
+// and reads the end of file; nil where they can.
+type StackHooks struct{ Connect, Accept, EOF error }
+
+// stacks tells which code can be named. None of it is needed to find the socket.
+func (h Host) stacks(ctx context.Context, loads bool, k Kernel) Result {
+	const (
+		name     = "stacks"
+		noStacks = "findings do not say which code opened the socket"
+		noAccept = "findings about accepted connections do not say which code accepted them"
+		noEOF    = "findings in CLOSE_WAIT say who opened the socket, not who read its end of file and did not close"
+		tracefs  = "mount -t tracefs none /sys/kernel/tracing; in a container, mount that directory of the host"
+		report   = "report it with the output of `tcplimbo check -o json` and `uname -a`"
+	)
+	if !loads {
+		return warn(name, "not tried", noStacks, "repair the failed lines, then run `tcplimbo check` again")
+	}
+	hooks := k.TakeStacks(ctx)
+	says := func(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+	switch {
+	case hooks.Connect != nil:
+		return warn(name, says(hooks.Connect), noStacks, report)
+	case hooks.Accept != nil && hooks.EOF != nil:
+		return warn(name, "at connect only; "+says(hooks.Accept)+"; "+says(hooks.EOF), noAccept+", nor who read their end of file", tracefs)
+	case hooks.Accept != nil:
+		return warn(name, "at connect and end of file; "+says(hooks.Accept), noAccept, tracefs)
+	case hooks.EOF != nil:
+		return warn(name, "at connect and accept; "+says(hooks.EOF), noEOF, "boot Linux 6.3 or newer")
+	}
+	return ok(name, "at connect, accept and end of file; what io_uring accepts is not seen")
+}

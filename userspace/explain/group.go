@@ -1,0 +1,72 @@
+package explain
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/readable"
+)
+
+// kindWords are how people write where the sockets of a kind are.
+var kindWords = [finding.KindCount]string{
+	finding.KindNone:           "without a finding",
+	finding.SynSentStalled:     "in SYN_SENT",
+	finding.FinWait2Dangling:   "in FIN_WAIT2",
+	finding.CloseWaitSilent:    "in CLOSE_WAIT",
+	finding.EstablishedStalled: "ESTABLISHED without progress",
+	finding.ClosingStalled:     "closing",
+}
+
+// GroupMessage builds the sentence of a group.
+func GroupMessage(g *finding.Group) string {
+	whose := kindWords[g.Kind] + ofProgram(g) + atService(g)
+	if g.Status == finding.Resolved {
+		return fmt.Sprintf("%s %s that had no records of their own ended", sockets(g.Resolved, "all "), whose)
+	}
+	s := fmt.Sprintf("%s %s, the oldest for %s", sockets(uint64(g.Count), ""), whose, readable.Age(g.Oldest))
+	if n := math.Round(math.Abs(g.Growth)); g.GrowthKnown && n > 0 {
+		word := "more"
+		if g.Growth < 0 {
+			word = "fewer"
+		}
+		s += fmt.Sprintf("; %.0f %s a minute", n, word)
+	}
+	if apart := g.Opened - g.Resolved; apart > 0 {
+		s += fmt.Sprintf("; %d of them have no records of their own", apart)
+	}
+	return s
+}
+
+func sockets(n uint64, all string) string {
+	if n == 1 {
+		return "1 socket"
+	}
+	return fmt.Sprintf("%s%d sockets", all, n)
+}
+
+func ofProgram(g *finding.Group) string {
+	p := &g.Process
+	if !p.Named() {
+		return ""
+	}
+	s := " of " + Name(p)
+	if p.PID != 0 {
+		s += fmt.Sprintf(" (pid %d)", p.PID)
+	}
+	if w := g.Workload; w != nil && w.Pod != "" {
+		s += " in pod " + readable.Safe(w.Namespace, nameMax) + "/" + readable.Safe(w.Pod, nameMax)
+	}
+	return s
+}
+
+func atService(g *finding.Group) string {
+	switch {
+	case !g.Service.IsValid():
+		return ""
+	case g.Role == flow.RoleServer:
+		return " that serves " + address(g.Service)
+	}
+	return " to " + address(g.Service)
+}

@@ -1,0 +1,47 @@
+package finding
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+)
+
+// MaxSamples is how many ids of its findings a group's record has.
+const MaxSamples = 5
+
+// Group is one record about findings that are alike: one leak.
+type Group struct {
+	// ID names the group from its first record to its last.
+	ID     string
+	Kind   Kind
+	Status Status
+	Time   time.Time
+
+	// Count is how many alike are open now, also those with records of their own.
+	Count int
+	// Opened and Resolved count the findings without records of their own, since
+	// the group's first record; what was opened and not resolved is open.
+	Opened, Resolved uint64
+	// Oldest is how long the oldest that is open has been in its state; only if
+	// Count > 0.
+	Oldest time.Duration
+	// Growth is by how many a minute Count grew since the record before, negative
+	// where it shrank; only if GrowthKnown.
+	Growth      float64
+	GrowthKnown bool
+	// Samples are ids of findings that are open, at most MaxSamples of them.
+	Samples []string
+
+	// Process is the program they share; its PID is 0 if it runs in several
+	// processes.
+	Process  Process
+	Workload *Workload
+	Stack    *Stack
+	// Role is the side of the connection that the program has; Service is the
+	// address that was connected to: of servers their own. It is the zero AddrPort
+	// where they have many.
+	Role    flow.Role
+	Service netip.AddrPort
+	Message string
+}
