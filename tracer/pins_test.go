@@ -25,7 +25,7 @@ func kept() flow.Kept {
 		},
 		State: flow.StateCloseWait, TimeWait: true, Role: flow.RoleServer, Since: time.Hour, Exact: true,
 		Task:   flow.Task{PID: 1, TID: 2, UID: 3, Comm: "fifteen bytes x", StartBoot: time.Minute},
-		Reason: "listener_overflow", Wall: time.Unix(0, 1_700_000_000_123_456_789), NextUpdate: 2 * time.Hour, Interval: time.Hour,
+		Reason: "listener_overflow", Wall: time.Unix(0, 1_700_000_000_123_456_789), NextUpdate: 2 * time.Hour, Interval: time.Hour, Threshold: 30 * time.Second,
 		SndUna: 1, CopiedSeq: 1<<32 - 1, RcvNxt: 3, Inode: 4711,
 		Owner: flow.Task{PID: 10, TID: 10, UID: 0, Comm: "a\nb", StartBoot: time.Second}, Relation: "last_holder", FD: -1,
 		Path: "/usr/bin/prog",
@@ -37,6 +37,7 @@ func TestKeptGoesThere(t *testing.T) {
 		func(*flow.Kept) {},
 		func(k *flow.Kept) { k.FindingID, k.Reason, k.Relation, k.Path = "", "", "", "" },
 		func(k *flow.Kept) { k.Sock.Cookie, k.Polled = 0, true },
+		func(k *flow.Kept) { k.Grouped = true },
 	} {
 		want := kept()
 		change(&want)

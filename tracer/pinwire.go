@@ -40,6 +40,7 @@ type pinned struct {
 	LocalPort, PeerPort               uint16
 	NetNS                             uint32
 	Since, Wall, NextUpdate, Interval int64
+	Threshold                         int64
 	SndUna, CopiedSeq, RcvNxt         uint32
 	FD                                int32
 	Task, Owner                       pinnedTask
@@ -79,7 +80,7 @@ func encodeKept(k *flow.Kept) ([]byte, error) {
 		Local: k.Sock.Local.Addr().As16(), Peer: k.Sock.Peer.Addr().As16(),
 		LocalPort: k.Sock.Local.Port(), PeerPort: k.Sock.Peer.Port(), NetNS: k.Sock.NetNS,
 		Since: int64(k.Since), Wall: k.Wall.UnixNano(),
-		NextUpdate: int64(k.NextUpdate), Interval: int64(k.Interval),
+		NextUpdate: int64(k.NextUpdate), Interval: int64(k.Interval), Threshold: int64(k.Threshold),
 		SndUna: k.SndUna, CopiedSeq: k.CopiedSeq, RcvNxt: k.RcvNxt, FD: k.FD,
 		Task: encodeTask(&k.Task), Owner: encodeTask(&k.Owner),
 	}
@@ -138,7 +139,7 @@ func decodeKept(b []byte, k *flow.Kept) error {
 		},
 		Since: time.Duration(p.Since), Exact: p.Exact != 0, Polled: p.Polled != 0, Grouped: p.Grouped != 0, Task: p.Task.task(),
 		Reason: untilZero(p.Reason[:]), Wall: time.Unix(0, p.Wall),
-		NextUpdate: time.Duration(p.NextUpdate), Interval: time.Duration(p.Interval),
+		NextUpdate: time.Duration(p.NextUpdate), Interval: time.Duration(p.Interval), Threshold: time.Duration(p.Threshold),
 		SndUna: p.SndUna, CopiedSeq: p.CopiedSeq, RcvNxt: p.RcvNxt, Inode: p.Inode,
 		Owner: p.Owner.task(), Relation: untilZero(p.Relation[:]), FD: p.FD, Path: untilZero(p.Path[:]),
 	}

@@ -25,6 +25,8 @@ type Kept struct {
 	Reason string
 	// Wall is the beginning as it was written.
 	Wall time.Time
+	// Threshold is what was too long for it when it opened.
+	Threshold time.Duration
 	// NextUpdate says when it is spoken of again (boot clock), Interval how long
 	// after the last time.
 	NextUpdate, Interval time.Duration

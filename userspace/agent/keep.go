@@ -83,7 +83,7 @@ func keptFinding(v *detect.Verdict, f *finding.Finding, polled bool) *flow.Kept 
 		FindingID: f.ID, Polled: polled, Sock: s.ID, State: s.State, TimeWait: s.TimeWait, Role: s.Role,
 		Since: v.Since, Exact: v.Exact, Task: v.Opener,
 		Reason: f.Reason.String(), Wall: f.Since,
-		NextUpdate: at, Interval: interval,
+		NextUpdate: at, Interval: interval, Threshold: v.Threshold,
 		SndUna: s.SndUna, CopiedSeq: s.CopiedSeq, RcvNxt: s.RcvNxt, Inode: s.Inode,
 		Owner: p.Task, Relation: p.Relation.String(), FD: int32(p.FD), Path: p.Path,
 	}
@@ -224,11 +224,11 @@ func pastOf(k *flow.Kept) (*detect.Past, bool) {
 	}
 	reason, known := finding.ReasonOf(k.Reason)
 	relation, also := finding.RelationOf(k.Relation)
-	if !known || !also || finding.KindOf(k.State) == finding.KindNone {
+	if !known || !also || k.Threshold <= 0 || finding.KindOf(k.State) == finding.KindNone {
 		return nil, false
 	}
 	p.Finding = &detect.PastFinding{
-		ID: k.FindingID, Reason: reason, NextUpdate: k.NextUpdate, Interval: k.Interval,
+		ID: k.FindingID, Reason: reason, Threshold: k.Threshold, NextUpdate: k.NextUpdate, Interval: k.Interval,
 		Owner: finding.Owner{Process: finding.Process{Task: k.Owner, Relation: relation, FD: int(k.FD), Path: k.Path}},
 	}
 	if k.Path != "" {

@@ -175,11 +175,12 @@ func TestEndedBetweenRuns(t *testing.T) {
 func TestUnreadableKept(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
 		s := keepingBed(b)
-		good := flow.Kept{FindingID: "00", Sock: fakeSock(1, 11, 0).ID, State: flow.StateCloseWait, Reason: "eof_ignored", Relation: "holder"}
+		good := flow.Kept{FindingID: "00", Sock: fakeSock(1, 11, 0).ID, State: flow.StateCloseWait, Reason: "eof_ignored", Relation: "holder", Threshold: closeAge}
 		for i, change := range []func(*flow.Kept){
 			func(k *flow.Kept) { k.Reason = "of a later version" },
 			func(k *flow.Kept) { k.Relation = "\x00" },
 			func(k *flow.Kept) { k.State = flow.StateListen },
+			func(k *flow.Kept) { k.Threshold = 0 },
 			func(k *flow.Kept) { k.Since = uptime + time.Hour },
 		} {
 			bad := good
@@ -190,6 +191,49 @@ func TestUnreadableKept(t *testing.T) {
 		b.cfg.Kept = s.all()
 		b.start()
 		b.expect(time.Second)
+		if all := s.all(); len(all) != 0 {
+			t.Errorf("still kept: %+v", all)
+		}
+	})
+}
+
+// counting is an output that counts findings and writes none.
+type counting struct{ Output }
+
+func (c *counting) Finding(*finding.Finding) {}
+
+func (c *counting) FindingThen(_ *finding.Finding, then func(own bool)) { then(false) }
+
+// TestRestartOfGroups: what was only counted has no records yet, so it opens once more,
+// with its age.
+func TestRestartOfGroups(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		s := keepingBed(b)
+		b.wrap = func(out Output) Output { return &counting{out} }
+		b.start()
+		for i := range uint64(2) {
+			b.k.enter(fakeSock(i+1, i+11, flow.StateCloseWait), flow.Task{})
+		}
+		entered := b.wall()
+		b.expect(closeAge + 2*time.Second)
+		if all := s.all(); len(all) != 2 || !all[0].Grouped || all[0].FindingID == "" {
+			t.Errorf("kept %+v", all)
+		}
+		b.wrap = nil
+		b.restart(s, func() {
+			b.pass(5 * time.Second)
+			b.k.free(2)
+		})
+		first := b.expect(inTime, "open eof_ignored")[0]
+		if !first.SinceExact || first.Since.Sub(entered).Abs() > tick {
+			t.Errorf("since %v, exact %v; entered %v", first.Since, first.SinceExact, entered)
+		}
+		if all := s.all(); len(all) != 1 || all[0].Grouped || all[0].FindingID != first.ID {
+			t.Errorf("kept %+v", all)
+		}
+		b.k.move(1, flow.StateClose, 0)
+		b.expect(2*tick, "resolved closed")
+		b.pass(2 * time.Second)
 		if all := s.all(); len(all) != 0 {
 			t.Errorf("still kept: %+v", all)
 		}

@@ -22,6 +22,7 @@ type Past struct {
 type PastFinding struct {
 	ID                   string
 	Reason               finding.Reason
+	Threshold            time.Duration
 	NextUpdate, Interval time.Duration
 	Owner                finding.Owner
 }
@@ -59,7 +60,7 @@ func (d *Detector) Restore(p *Past, now time.Duration) bool {
 
 func (p *PastFinding) flag() *flag {
 	return &flag{
-		id: p.ID, reason: p.Reason, owner: p.Owner,
+		id: p.ID, reason: p.Reason, owner: p.Owner, threshold: p.Threshold,
 		nextUpdate: p.NextUpdate, interval: p.Interval,
 	}
 }

@@ -305,3 +305,22 @@ func TestOldest(t *testing.T) {
 		t.Errorf("%d records, want 2", len(b.said))
 	}
 }
+
+// TestThen: what follows a record is told whether the finding has one of its own.
+func TestThen(t *testing.T) {
+	b := newBench(t, 2)
+	var own []bool
+	for i := range 4 {
+		f := leaked(i, time.Minute)
+		b.open[f.ID] = &f
+		b.g.FindingThen(&f, func(is bool) {
+			if is != (b.plain[finding.Open] == len(own)+1) {
+				t.Errorf("finding %d: own %v after %d records", i, is, b.plain[finding.Open])
+			}
+			own = append(own, is)
+		})
+	}
+	if fmt.Sprint(own) != "[true true false false]" {
+		t.Errorf("records of their own: %v", own)
+	}
+}
