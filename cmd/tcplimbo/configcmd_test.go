@@ -82,7 +82,8 @@ func TestConfine(t *testing.T) {
 		},
 		{
 			"with a log file",
-			[]string{"--log-file", "/var/log/limbo"}, false,
+			[]string{"--log-file", "/var/log/limbo"},
+			false,
 			privilege.Dropped{Filter: true},
 			nil,
 			privilege.Needs{Files: []string{"/var/log/limbo"}},

@@ -139,6 +139,8 @@ func (g *Grouper) count(f *finding.Finding) bool {
 	case f.Status == finding.Open && !known:
 		m = g.open(f)
 		g.members[key] = m
+	case !known && f.Status == finding.Update:
+		m = g.adopt(f)
 	case !known:
 		m.printed = true
 	case f.Status == finding.Resolved:
@@ -165,6 +167,20 @@ func (g *Grouper) open(f *finding.Finding) member {
 		m.leak, m.printed = l, true
 	}
 	m.leak.open(f, m.printed)
+	return m
+}
+
+// adopt takes in a finding that an earlier run opened.
+func (g *Grouper) adopt(f *finding.Finding) member {
+	now := g.clock()
+	m := member{since: tenths(now - f.Duration), printed: true}
+	l := g.leakOf(sign(f), now)
+	if l.family == nil {
+		return m // there are too many leaks to tell whose it is
+	}
+	m.leak = l
+	l.open(f, true)
+	g.members[maphash.String(g.seed, f.ID)] = m
 	return m
 }
 

@@ -324,3 +324,33 @@ func TestThen(t *testing.T) {
 		t.Errorf("records of their own: %v", own)
 	}
 }
+
+// TestAdopted: what an earlier run opened keeps its records, and counts among the
+// others.
+func TestAdopted(t *testing.T) {
+	b := newBench(t, 2)
+	for i := range 3 {
+		f := leaked(i, time.Hour)
+		f.Status = finding.Update
+		b.open[f.ID] = &f
+		b.g.Finding(&f)
+	}
+	b.opens(leaked(3, time.Minute))
+	b.after(time.Second)
+	if b.plain[finding.Update] != 3 || b.plain[finding.Open] != 0 {
+		t.Errorf("printed %v", b.plain)
+	}
+	if len(b.said) != 1 || b.said[0].Count != 4 || b.said[0].Opened != 1 || b.said[0].Oldest != time.Hour+time.Second {
+		t.Errorf("said %+v", b.said)
+	}
+	if sum := b.g.Summary(ByProcess, b.now); len(sum) != 1 || sum[0].Count != 4 {
+		t.Errorf("summary %+v", sum)
+	}
+	for id := range b.open {
+		b.resolves(id)
+	}
+	b.after(time.Minute)
+	if b.plain[finding.Resolved] != 3 || b.said[len(b.said)-1].Status != finding.Resolved {
+		t.Errorf("printed %v, said %+v", b.plain, b.said)
+	}
+}

@@ -234,7 +234,8 @@ func TestRestartWithOtherSource(t *testing.T) {
 	dir := bpffs(t)
 	s := newScene(t)
 	set := s.make(workload.Spec{Kind: workload.CloseWaitUnread, Payload: 3, Count: 3})
-	other := s.make(workload.Spec{Kind: workload.SynSent, Count: 2, NS: s.namespace(false)})
+	// Named, because netlink finds no namespace that only some thread is in.
+	other := s.make(workload.Spec{Kind: workload.SynSent, Count: 2, NS: s.namespace(true)})
 	var records []*record
 	for _, source := range []string{"ebpf", "sockdiag", "ebpf"} {
 		a := startRun(t, "--pin-path", dir, "--source", source)

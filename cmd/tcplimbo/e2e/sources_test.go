@@ -153,7 +153,7 @@ func TestAutoFallsBack(t *testing.T) {
 		} {
 			in := badInput{args: args, confine: tt.confine, uid: tt.uid}
 			stdout, stderr, code := in.start(t)
-			if code != 0 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, `"level":"warn"`) || !strings.Contains(stderr, `"lost":`) {
+			if code != 0 || strings.Count(stderr, `"level":"warn"`) != 1 || strings.Contains(stderr, `"level":"error"`) || !strings.Contains(stderr, `"lost":`) {
 				t.Errorf("%s, %s: exit code %d, standard error %q", tt.name, args[0], code, stderr)
 			}
 			for _, tr := range set.Truths() {
