@@ -35,12 +35,6 @@ const (
 	leaksMax = 4096
 )
 
-// Ordered is an Output that calls then once the record was written, or at once if it
-// is written nowhere.
-type Ordered interface {
-	FindingThen(f *finding.Finding, then func())
-}
-
 // Grouper passes findings on one by one as long as few are alike. It is used by
 // one goroutine.
 type Grouper struct {
@@ -113,21 +107,6 @@ func (g *Grouper) Finding(f *finding.Finding) {
 	}
 }
 
-// FindingThen is Finding, after which then is called: once the record was written if it
-// has one of its own, at once if it is counted only.
-func (g *Grouper) FindingThen(f *finding.Finding, then func(own bool)) {
-	if !g.count(f) {
-		then(false)
-		return
-	}
-	if out, ok := g.out.(Ordered); ok {
-		out.FindingThen(f, func() { then(true) })
-		return
-	}
-	g.out.Finding(f)
-	then(true)
-}
-
 // count takes note of a finding, and reports whether it is passed on.
 func (g *Grouper) count(f *finding.Finding) bool {
 	if g.above == 0 || f.Kind == finding.KindNone {
@@ -167,20 +146,6 @@ func (g *Grouper) open(f *finding.Finding) member {
 		m.leak, m.printed = l, true
 	}
 	m.leak.open(f, m.printed)
-	return m
-}
-
-// adopt takes in a finding that an earlier run opened.
-func (g *Grouper) adopt(f *finding.Finding) member {
-	now := g.clock()
-	m := member{since: tenths(now - f.Duration), printed: true}
-	l := g.leakOf(sign(f), now)
-	if l.family == nil {
-		return m // there are too many leaks to tell whose it is
-	}
-	m.leak = l
-	l.open(f, true)
-	g.members[maphash.String(g.seed, f.ID)] = m
 	return m
 }
 
