@@ -15,7 +15,7 @@ const programUsage = "find TCP sockets in limbo: connects nobody answers, half-c
 func (w *world) commands() []*command {
 	list := []*command{
 		w.runCommand(), w.listCommand(), w.traceCommand(), w.checkCommand(),
-		w.explainCommand(), w.configCommand(), versionCommand(), completionCommand(),
+		w.explainCommand(), w.configCommand(), w.unpinCommand(), versionCommand(), completionCommand(),
 	}
 	list = append(list, helpCommand(list))
 	return append(list, completeCommand(list), manCommand(list))

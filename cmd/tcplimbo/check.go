@@ -13,7 +13,8 @@ func (w *world) checkCommand() *command {
 	return &command{
 		name: "check", usage: "tell what this kernel, these capabilities and this container allow",
 		description: "Each line is ok, warn or fail, a name, what was found, what follows from it and what to do. " +
-			"The exit code is 0 if `tcplimbo run` would work here, 69 if this kernel cannot, 77 if a permission is missing. " +
+			"The exit code is 0 if `tcplimbo run` would work here with eBPF, 69 if this kernel cannot, 77 if a permission is missing; " +
+			"run and list then poll netlink instead (--source auto), and the line sockdiag says what is lost by that. " +
 			"It works without privilege, except that the programs are then not tried.",
 		flags: []flagSpec{{
 			name: "output", short: "o", placeholder: "FORM", def: formTable, values: []string{formTable, formJSON},
@@ -43,7 +44,7 @@ func (w *world) check(c *cli.Context) error {
 		return writing(err)
 	}
 	if code := report.ExitCode(); code != 0 {
-		return &exitError{code, errors.New("this host cannot run it: failed: " + strings.Join(report.Failed(), ", ") +
+		return &exitError{code, errors.New("this host cannot run it with eBPF: failed: " + strings.Join(report.Failed(), ", ") +
 			"; the report says what to do")}
 	}
 	return nil

@@ -33,11 +33,11 @@ func TestCheckTellsWhatFails(t *testing.T) {
 	}{
 		{
 			"permission", func(w *testWorld) { w.host = hostWith(t, "0") }, 77,
-			"tcplimbo: this host cannot run it: failed: cap_bpf, cap_perfmon; the report says what to do",
+			"tcplimbo: this host cannot run it with eBPF: failed: cap_bpf, cap_perfmon; the report says what to do",
 		},
 		{
 			"programs", func(w *testWorld) { w.kernel = brokenKernel{} }, 69,
-			"tcplimbo: this host cannot run it: failed: programs; the report says what to do",
+			"tcplimbo: this host cannot run it with eBPF: failed: programs; the report says what to do",
 		},
 	}
 	for _, tt := range tests {

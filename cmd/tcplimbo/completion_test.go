@@ -12,7 +12,7 @@ func TestComplete(t *testing.T) {
 	w := newTestWorld(t)
 	commands := w.commands()
 	tests := []struct{ words, want string }{
-		{"", "run list trace check explain config version completion help --help --version"},
+		{"", "run list trace check explain config unpin version completion help --help --version"},
 		{"r", "run"},
 		{"--v", "--version"},
 		{"run --cl", "--close-wait --closing"},
@@ -47,7 +47,7 @@ func TestComplete(t *testing.T) {
 		{"explain -o ", "text markdown"},
 		{"nonsense ", ""},
 		{"nonsense --", ""},
-		{"run - -", "--syn-sent --fin-wait2 --close-wait --established --closing --idle-audit --warn-pending --warn-undrained --warn-flush-p99 --output --group-above --by --log-file --log-file-max-size --journald --otlp-endpoint --metrics-addr --config --cri-socket --tick --stacks --ready-file --duration --pprof --capture-dir --help"},
+		{"run - -", "--syn-sent --fin-wait2 --close-wait --established --closing --idle-audit --warn-pending --warn-undrained --warn-flush-p99 --output --group-above --by --log-file --log-file-max-size --journald --otlp-endpoint --metrics-addr --config --source --pin-path --cri-socket --tick --stacks --ready-file --duration --pprof --capture-dir --help"},
 	}
 	for _, tt := range tests {
 		var got []string

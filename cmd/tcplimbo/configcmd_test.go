@@ -67,13 +67,14 @@ func TestConfine(t *testing.T) {
 	tests := []struct {
 		name    string
 		args    []string
+		polled  bool
 		dropped privilege.Dropped
 		err     error
 		needs   privilege.Needs
 		want    string
 	}{
 		{
-			"as usual", nil,
+			"as usual", nil, false,
 			privilege.Dropped{Kept: []string{"cap_bpf", "cap_perfmon"}, Gone: 3, Filter: true, ReadOnly: true},
 			nil,
 			privilege.Needs{},
@@ -82,19 +83,27 @@ func TestConfine(t *testing.T) {
 		{
 			"with a log file",
 			[]string{"--log-file", "/var/log/limbo"},
+			false,
 			privilege.Dropped{Filter: true},
 			nil,
 			privilege.Needs{Files: []string{"/var/log/limbo"}},
 			`"kept":"none","dropped":0,"system_call_filter":true,"read_only":false,`,
 		},
 		{
-			"not allowed", nil,
+			"without eBPF", nil, true,
+			privilege.Dropped{Filter: true, ReadOnly: true},
+			nil,
+			privilege.Needs{Namespaces: true},
+			`"read_only":true,`,
+		},
+		{
+			"not allowed", nil, false,
 			privilege.Dropped{},
 			errors.New("filtering system calls: function not implemented"),
 			privilege.Needs{},
 			`{"level":"warn","error":"filtering system calls: function not implemented",`,
 		},
-		{"turned off", []string{"--sandbox", "off"}, privilege.Dropped{}, nil, privilege.Needs{Files: []string{"not called"}}, `"privileges are kept: --sandbox=off"`},
+		{"turned off", []string{"--sandbox", "off"}, false, privilege.Dropped{}, nil, privilege.Needs{Files: []string{"not called"}}, `"privileges are kept: --sandbox=off"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,8 +117,9 @@ func TestConfine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.confine(cfg, newLogger(w.stderr, terminal{}))
-			if line := oneLine(t, w.errs.String()); !strings.Contains(line, tt.want) || strings.Join(got.Files, " ") != strings.Join(tt.needs.Files, " ") {
+			w.confine(cfg, tt.polled, newLogger(w.stderr, terminal{}))
+			if line := oneLine(t, w.errs.String()); !strings.Contains(line, tt.want) || strings.Join(got.Files, " ") != strings.Join(tt.needs.Files, " ") ||
+				got.Namespaces != tt.needs.Namespaces {
 				t.Errorf("needs %+v, said %s", got, line)
 			}
 		})

@@ -13,12 +13,12 @@ import (
 
 // confine gives up what the daemon needs no more. Where the kernel or a container does
 // not let it, the daemon works as well, and says so.
-func (w *world) confine(cfg *config.Run, log zerolog.Logger) {
+func (w *world) confine(cfg *config.Run, polled bool, log zerolog.Logger) {
 	if !cfg.Sandbox {
 		log.Warn().Msg("privileges are kept: --sandbox=off")
 		return
 	}
-	d, err := w.dropPrivileges(privilegeNeeds(cfg))
+	d, err := w.dropPrivileges(privilegeNeeds(cfg, polled))
 	if err != nil {
 		log.Warn().Err(err).Msg("not all privileges that are not needed were given up")
 		return
@@ -32,8 +32,8 @@ func (w *world) confine(cfg *config.Run, log zerolog.Logger) {
 }
 
 // privilegeNeeds is what the configuration takes once the daemon runs. The ready file is
-// written before.
-func privilegeNeeds(cfg *config.Run) privilege.Needs {
+// written before, and what is pinned is open by then.
+func privilegeNeeds(cfg *config.Run, polled bool) privilege.Needs {
 	var n privilege.Needs
 	if cfg.LogFile != "" {
 		n.Files = append(n.Files, cfg.LogFile)
@@ -41,8 +41,9 @@ func privilegeNeeds(cfg *config.Run) privilege.Needs {
 	if cfg.CaptureDir != "" {
 		n.Files = append(n.Files, filepath.Join(cfg.CaptureDir, "dump"))
 	}
-	// Programs are asked for their goroutines in their own network namespace.
-	n.Namespaces = cfg.Pprof != config.PprofOff
+	// Programs are asked for their goroutines in their own network namespace, and
+	// netlink for its sockets in each.
+	n.Namespaces = polled || cfg.Pprof != config.PprofOff
 	return n
 }
 

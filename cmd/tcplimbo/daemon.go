@@ -32,6 +32,9 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 		debug.SetGCPercent(gcPercent)
 	}
 	cfg := agentConfig(in)
+	// What is kept follows what is written, so it is let go of after the sinks.
+	release := func() {}
+	defer func() { release() }()
 	if cfg.Goroutines, err = goroutinesOf(in); err != nil {
 		return err
 	}
@@ -41,18 +44,20 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
 	watched := cfg.Rules.Least()
-	kernel, err := attach(tracer.Options{
+	kernel, polled, err := in.Source.open(tracer.Options{
 		Watch:       agent.States(watched),
 		Established: watched[finding.EstablishedStalled] > 0,
 		RingBytes:   uint32(in.Config.RingBytes),
 		MaxPromoted: uint32(in.Config.MaxPromoted),
 		YoungSlots:  uint32(in.Config.YoungSlots),
 		Stacks:      in.Config.Stacks,
-	})
+	}, &in.Log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, kernel.Close()) }()
+	in.Polled, cfg.Polled = polled, polled
+	release = keepState(in, &cfg)
 	cfg.Stacks = stacksOf(kernel, in)
 	origins := startOrigins(out.ctx, in.Config.Runtime, in.Log)
 	defer origins.wait()
@@ -78,12 +83,13 @@ func newGrouper(cfg *config.Run, clock func() time.Duration, out group.Output) *
 }
 
 // stacksOf joins what takes stacks and what names functions; nil where none are
-// taken.
-func stacksOf(kernel *tracer.Tracer, in *agentInput) *agent.Stacks {
-	if in.Config.Stacks == flow.StacksOff {
+// taken, as without eBPF.
+func stacksOf(kernel kernelSide, in *agentInput) *agent.Stacks {
+	taker, ok := kernel.(*tracer.Tracer)
+	if !ok || in.Config.Stacks == flow.StacksOff {
 		return nil
 	}
-	connects, accepts, _ := kernel.StackHooks()
+	connects, accepts, _ := taker.StackHooks()
 	if connects != nil {
 		in.Log.Warn().Err(connects).Msg("findings have no stacks; `tcplimbo check` tells more")
 		return nil
@@ -91,7 +97,7 @@ func stacksOf(kernel *tracer.Tracer, in *agentInput) *agent.Stacks {
 	if accepts != nil {
 		in.Log.Warn().Err(accepts).Msg("accepted connections have no stacks; `tcplimbo check` tells what to do")
 	}
-	return &agent.Stacks{Source: kernel, Symbols: stack.New(procRoot), NoAccepts: accepts != nil}
+	return &agent.Stacks{Source: taker, Symbols: stack.New(procRoot), NoAccepts: accepts != nil}
 }
 
 // attach loads and attaches the kernel side.

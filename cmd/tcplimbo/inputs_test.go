@@ -58,7 +58,10 @@ func TestListInput(t *testing.T) {
 			if got.Stdout == nil || got.Terminal != w.stdoutTerminal {
 				t.Errorf("output %v, terminal %+v", got.Stdout, got.Terminal)
 			}
-			got.Stdout, got.Terminal = nil, terminal{}
+			if got.Source.Source != config.SourceAuto || got.Source.Blocked != nil || got.Log == nil {
+				t.Errorf("source %+v", got.Source)
+			}
+			got.Stdout, got.Terminal, got.Source, got.Log = nil, terminal{}, sourceChoice{}, nil
 			tt.want.Runtime = cmp.Or(tt.want.Runtime, config.RuntimeAuto)
 			if got != tt.want {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)

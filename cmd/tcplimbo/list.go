@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -15,6 +16,9 @@ import (
 type listInput struct {
 	Stdout   io.Writer
 	Terminal terminal
+
+	Source sourceChoice
+	Log    *zerolog.Logger
 
 	JSON bool
 	// Wide shows everything, however long the lines get.
@@ -59,6 +63,10 @@ func (w *world) listCommand() *command {
 			},
 			{name: "port", placeholder: "PORT", usage: "only sockets with this local or peer port"},
 			{
+				name: config.SourceName, placeholder: "SOURCE", def: string(config.SourceAuto), values: config.Sources(),
+				usage: "ebpf, sockdiag (netlink, without BPF), or auto: ebpf if it loads, else sockdiag with a warning",
+			},
+			{
 				name: "by", placeholder: "WHAT", values: byWords(group.ByProcess, group.ByPeer, group.ByPod),
 				usage: "count them by process, peer (the service's end) or pod instead of listing them",
 			},
@@ -73,6 +81,7 @@ func (w *world) listCommand() *command {
 		legend: listLegend,
 		examples: []example{
 			{"sudo tcplimbo list", "what is stuck, oldest first"},
+			{"tcplimbo list --source sockdiag", "the same without eBPF and without privileges: what this user may see"},
 			{"sudo tcplimbo list --state close-wait --older-than 5m", "forgotten connections"},
 			{"sudo tcplimbo list --netns /proc/4711/ns/net", "in the network namespace of a container's process"},
 			{"sudo tcplimbo list --by process", "who holds how many"},
@@ -100,9 +109,16 @@ func (w *world) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.host.Preflight(); err != nil {
+	source, err := oneOf(c, config.SourceName, config.Sources()...)
+	if err != nil {
 		return err
 	}
+	in.Source.Source = config.KernelSource(source)
+	if in.Source.Blocked, err = w.preflight(in.Source.Source); err != nil {
+		return err
+	}
+	log := newLogger(w.stderr, w.stderrTerminal)
+	in.Log = &log
 	in.Stdout, in.Terminal = c.App.Writer, w.stdoutTerminal
 	return w.listSockets(c.Context, in)
 }

@@ -28,7 +28,7 @@ func listSockets(ctx context.Context, in *listInput) (err error) {
 		debug.SetGCPercent(-1)
 		debug.SetMemoryLimit(listMemory)
 	}
-	kernel, err := attach(tracer.Options{ReadOnly: true})
+	kernel, _, err := in.Source.open(tracer.Options{ReadOnly: true}, in.Log)
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,8 @@ func (fakeKernel) LoadPrograms(context.Context) error  { return nil }
 func (fakeKernel) OpenIterators(context.Context) error { return nil }
 func (fakeKernel) TellSYNCauses(context.Context) error { return nil }
 
+func (fakeKernel) AskSockDiag(context.Context) (int, string, error) { return 1, "much", nil }
+
 func (fakeKernel) TakeStacks(context.Context) check.StackHooks { return check.StackHooks{} }
 
 // testWorld is a world on which everything works and the commands do nothing.

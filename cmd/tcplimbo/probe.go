@@ -7,6 +7,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/check"
+	"github.com/tcplimbo/tcplimbo/userspace/sockdiag"
 )
 
 // kernelProbe tries the programs for `check`. It makes the smallest maps and
@@ -35,6 +36,16 @@ func (kernelProbe) TellSYNCauses(context.Context) error {
 		}
 		return errors.Join(t.WatchSYN(true), t.WatchSYN(false))
 	})
+}
+
+// AskSockDiag implements check.Kernel.
+func (kernelProbe) AskSockDiag(context.Context) (namespaces int, lost string, err error) {
+	source, err := sockdiag.New(procRoot)
+	if err != nil {
+		return 0, "", err
+	}
+	n, _ := source.Namespaces()
+	return n, sockdiag.Lost, source.Close()
 }
 
 // TakeStacks implements check.Kernel.

@@ -45,7 +45,9 @@ func TestUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become nobody")
 	}
-	for args, want := range map[string]int{"run": 77, "list": 77, "trace": 77, "check": 77, "version": 0, "completion bash": 0} {
+	for args, want := range map[string]int{
+		"run --source ebpf": 77, "list --source ebpf": 77, "run --source auto --duration 100ms --metrics-addr=": 0, "list": 0, "trace": 77, "check": 77, "version": 0, "completion bash": 0,
+	} {
 		cmd := program(t, strings.Fields(args)...)
 		self, err := os.CreateTemp("", "tcplimbo-*")
 		if err != nil {

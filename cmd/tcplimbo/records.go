@@ -48,6 +48,8 @@ type records struct {
 	// pushed are the metrics that are sent, nil if they are not.
 	pushed *otlp.Metrics
 	buf    []byte
+	// then follows the finding that is being put.
+	then func()
 }
 
 // openRecords starts the sinks. records.ctx ends with ctx, or when nobody reads
@@ -147,12 +149,36 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 func (r *records) Finding(f *finding.Finding) {
 	if len(r.lines) > 0 {
 		r.buf = r.json.AppendFinding(r.buf[:0], f)
-		put(r.lines, classOf(f), r.buf)
+		r.put(r.lines, classOf(f))
 	}
 	if len(r.text) > 0 {
 		r.buf = r.human.AppendFinding(r.buf[:0], f)
-		put(r.text, classOf(f), r.buf)
+		r.put(r.text, classOf(f))
 	}
+}
+
+// put gives the finding in buf to some sinks, what follows it to the first.
+func (r *records) put(sinks []*sink.Sink, class sink.Class) {
+	if then := r.then; then != nil {
+		if sinks[0].PutThen(class, r.buf, then) {
+			r.then = nil
+		}
+		sinks = sinks[1:] // if it was dropped, it was counted as that
+	}
+	put(sinks, class, r.buf)
+}
+
+// FindingThen implements group.Ordered: then is called once the first of the sinks
+// has written the record, or at once where there are none. A record that a full
+// queue drops is written nowhere, so the next run has to say it again.
+func (r *records) FindingThen(f *finding.Finding, then func()) {
+	if len(r.lines)+len(r.text) == 0 {
+		then()
+		return
+	}
+	r.then = then
+	r.Finding(f)
+	r.then = nil
 }
 
 // Loss implements group.Output.

@@ -22,6 +22,9 @@ import (
 // agentInput is what the agent gets.
 type agentInput struct {
 	Config *config.Run
+	Source sourceChoice
+	// Polled: there is no eBPF. It is known once the kernel side is open.
+	Polled bool
 	Log    zerolog.Logger
 	// Stdout is for findings, Terminal how to write there.
 	Stdout   io.Writer
@@ -51,6 +54,7 @@ func (w *world) runCommand() *command {
 			{"sudo tcplimbo run -o none --log-file /var/log/tcplimbo.json", "as a service"},
 			{"sudo tcplimbo run -o none --otlp-endpoint http://collector:4318", "to an OpenTelemetry collector"},
 			{"sudo tcplimbo run --config /etc/tcplimbo.yaml", "settings from a file"},
+			{"tcplimbo run --source sockdiag -o console", "without eBPF and without privileges: what this user may see"},
 		},
 		run: w.run,
 	}
@@ -76,7 +80,8 @@ func (w *world) run(c *cli.Context) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	if err := w.host.Preflight(); err != nil {
+	blocked, err := w.preflight(cfg.Kernel)
+	if err != nil {
 		return err
 	}
 	// Without this a reader that ends would kill the process before its last
@@ -90,6 +95,7 @@ func (w *world) run(c *cli.Context) error {
 
 	in := &agentInput{
 		Config:   cfg,
+		Source:   sourceChoice{cfg.Kernel, blocked},
 		Log:      newLogger(w.stderr, w.stderrTerminal),
 		Stdout:   c.App.Writer,
 		Terminal: w.stdoutTerminal,
@@ -122,7 +128,7 @@ func (w *world) run(c *cli.Context) error {
 		if err := ready(in.State, cfg.ReadyFile); err != nil {
 			return err
 		}
-		w.confine(cfg, in.Log)
+		w.confine(cfg, in.Polled, in.Log)
 		service.Ready("watching")
 		go service.Watch(ctx)
 		return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/netip"
 	"os/signal"
@@ -92,7 +93,7 @@ func (w *world) trace(c *cli.Context) error {
 		return err
 	}
 	if err := w.host.Preflight(); err != nil {
-		return err
+		return fmt.Errorf("trace needs eBPF: %w", err)
 	}
 	in.Stdout, in.Terminal = c.App.Writer, w.stdoutTerminal
 	in.Log = newLogger(w.stderr, w.stderrTerminal)

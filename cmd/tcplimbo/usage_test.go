@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -171,11 +172,13 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestMissingPermission(t *testing.T) {
-	for _, name := range []string{"run", "list", "trace"} {
+	for name, args := range map[string][]string{
+		"": {"run", "--source", "ebpf"}, " ": {"list", "--source=ebpf"}, "trace needs eBPF: ": {"trace"},
+	} {
 		w := newTestWorld(t)
 		w.host = hostWith(t, "0000000000000000")
-		code := w.run(t, name)
-		want := "tcplimbo: missing CAP_BPF and CAP_PERFMON, which loading BPF programs takes; run as root (sudo), or `setcap"
+		code := w.run(t, args...)
+		want := "tcplimbo: " + strings.TrimPrefix(name, " ") + "missing CAP_BPF and CAP_PERFMON, which loading BPF programs takes; run as root (sudo), or `setcap"
 		if got := oneLine(t, w.errs.String()); code != 77 || !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %d %s", name, code, got)
 		}
@@ -187,10 +190,26 @@ func TestKernelCannot(t *testing.T) {
 	if err := os.Remove(filepath.Join(w.host.Root, "sys/kernel/btf/vmlinux")); err != nil {
 		t.Fatal(err)
 	}
-	code := w.run(t, "run")
+	code := w.run(t, "run", "--source", "ebpf")
 	want := "tcplimbo: btf: no /sys/kernel/btf/vmlinux: the programs cannot be fitted to this kernel; boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
 	if got := oneLine(t, w.errs.String()); code != 69 || !strings.HasPrefix(got, want) {
 		t.Errorf("%d %s", code, got)
+	}
+}
+
+// TestAutoFallsBack: what eBPF lacks is told to whoever opens the kernel side, and
+// is no error.
+func TestAutoFallsBack(t *testing.T) {
+	for _, args := range [][]string{{"run"}, {"list"}, {"run", "--source", "sockdiag"}, {"list", "--source", "sockdiag"}} {
+		w := newTestWorld(t)
+		w.host = hostWith(t, "0000000000000000")
+		var got sourceChoice
+		w.runAgent = func(_ context.Context, in *agentInput) error { got = in.Source; return nil }
+		w.listSockets = func(_ context.Context, in *listInput) error { got = in.Source; return nil }
+		code := w.run(t, args...)
+		if auto := len(args) == 1; code != 0 || auto != (got.Blocked != nil) {
+			t.Errorf("%v: exit code %d, blocked by %v: %s", args, code, got.Blocked, w.errs.String())
+		}
 	}
 }
 

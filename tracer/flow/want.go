@@ -70,6 +70,8 @@ func (q *WriteQueue) Pending() uint64 { return q.Unsent + q.Unacked }
 type Wanted struct {
 	// Socks are addresses of sockets.
 	Socks []uint64
+	// Of are the sockets at these addresses, for who knows them by inode.
+	Of []*Sock
 	// Ports are local ports whose listeners are wanted.
 	Ports []uint16
 	// States, if not 0, wants every socket in one of them, whatever else is set.

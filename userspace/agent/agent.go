@@ -86,6 +86,8 @@ type Meter interface {
 // Config is what an Agent needs.
 type Config struct {
 	Settings
+	// Polled: no event tells of connections, so that all are walked often.
+	Polled bool
 	// Reload gives other settings; nil if they never change.
 	Reload <-chan *Settings
 	// Queues are the limits of what waits to be acknowledged.
@@ -100,6 +102,10 @@ type Config struct {
 	// CPUTime is what the process has used of all CPUs. Walks are spaced by
 	// what they cost, and on a busy host they take longer than that.
 	CPUTime func() time.Duration
+	// Keep keeps what the next run has to know, Kept is what the last one left; nil
+	// where nothing is kept.
+	Keep Keeper
+	Kept []flow.Kept
 	// Stacks says which code opened a socket; nil: nothing does.
 	Stacks *Stacks
 	// Goroutines asks Go programs what theirs do; nil: nothing does.
@@ -131,6 +137,7 @@ type Agent struct {
 	survey            survey
 	patrol            patrol
 	audit             audit
+	keeping           keeping
 	usage             usage
 	flush             flush
 	nextAge, nextTick time.Duration
@@ -176,10 +183,12 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		stacks: newStacks(cfg.Stacks),
 		states: States(least),
 		open:   make(map[string]opened),
-		survey: survey{every: hiddenPace(least[finding.CloseWaitSilent])},
+		survey: newSurvey(&least, cfg.Polled),
 		patrol: newPatrol(least[finding.EstablishedStalled], cfg.IdleAudit),
 		audit:  audit{after: cfg.IdleAudit, told: make(map[flow.Key]uint64)},
 		flush:  flush{book: writequeue.New(cfg.Queues)},
+
+		keeping: keeping{noted: make(map[flow.Key]notedSock)},
 	}
 	a.detector = detect.New(detect.Config{
 		Threshold: least,
@@ -226,6 +235,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	a.startStacks(ctx)
 	a.startGoroutines(ctx)
+	if err := a.restore(a.started); err != nil {
+		return err
+	}
 	if err := a.resync(a.started); err != nil {
 		return err
 	}
@@ -353,6 +365,7 @@ func (a *Agent) tick(now time.Duration) error {
 		a.beginPatrol(now)
 	}
 	a.watchDrops(now)
+	a.keepSome(now)
 	if err := a.tendStacks(now, stats.StacksRefused); err != nil {
 		return err
 	}

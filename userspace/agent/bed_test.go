@@ -43,6 +43,8 @@ type bed struct {
 	cancel context.CancelFunc
 	done   chan error
 	ended  bool
+	// wrap stands between the agent and out.
+	wrap func(Output) Output
 
 	mu    sync.Mutex
 	step  time.Duration // by which the wall clock was set
@@ -90,7 +92,11 @@ func (b *bed) setClock(by time.Duration) {
 
 // start starts the agent and returns after its snapshot.
 func (b *bed) start() {
-	b.agent = New(b.cfg, b.k, b.out, b.meter, zerolog.Nop())
+	var out Output = b.out
+	if b.wrap != nil {
+		out = b.wrap(out)
+	}
+	b.agent = New(b.cfg, b.k, out, b.meter, zerolog.Nop())
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel, b.done = cancel, make(chan error, 1)
 	go func() { b.done <- b.agent.Run(ctx) }()

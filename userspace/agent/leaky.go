@@ -28,6 +28,13 @@ func (s *stacks) opened(v *detect.Verdict) {
 	s.leaks(v)
 }
 
+// restored takes note of a finding that an earlier run opened.
+func (s *stacks) restored(k finding.Kind) {
+	if s != nil && k == finding.CloseWaitSilent {
+		s.closeWaits++
+	}
+}
+
 func (s *stacks) closed(v *detect.Verdict) {
 	if s != nil && v.Kind == finding.CloseWaitSilent {
 		s.closeWaits--

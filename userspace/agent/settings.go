@@ -26,7 +26,7 @@ func (a *Agent) apply(s *Settings) {
 	a.cfg.Settings = *s
 	least := s.Rules.Least()
 	a.detector.Configure(least, s.Tick, now)
-	a.survey.every = hiddenPace(least[finding.CloseWaitSilent])
+	a.survey.configure(&least, a.cfg.Polled, now)
 	a.patrol.configure(newPatrol(least[finding.EstablishedStalled], s.IdleAudit), now)
 	a.audit.after = s.IdleAudit
 	if s.IdleAudit == 0 {

@@ -231,7 +231,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 		Outcome:    v.Outcome,
 		Time:       wall,
 		Since:      a.since(v, now, wall),
-		SinceExact: v.Exact,
+		SinceExact: v.Exact && !a.cfg.Polled,
 		Duration:   v.At - v.Since,
 		Threshold:  v.Threshold,
 		Sock:       v.Sock,
@@ -247,7 +247,7 @@ func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
 	}
 	a.addOrigin(f, v.Since, now)
 	f.Message = explain.Message(f)
-	a.out.Finding(f)
+	a.say(v, f)
 	a.measure(v, f)
 }
 

@@ -278,7 +278,7 @@ func (a *Agent) whyNone(v *detect.Verdict) string {
 		return finding.MissingUnaccepted
 	case v.Sock.TimeWait:
 		return finding.MissingClosed
-	case !v.Exact && v.Since < a.started:
+	case v.Since < a.started:
 		return finding.MissingOlder
 	case a.stacks.NoAccepts && v.Sock.Role != flow.RoleClient:
 		return finding.MissingNoHook

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/detect"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
 const (
@@ -20,6 +21,11 @@ const (
 	hiddenMost  = 10 * time.Second
 	hiddenPart  = 4
 	hiddenShare = 100
+	// Without events a finding may be late by so small a part of the smallest
+	// threshold.
+	pollParts = 4
+	pollLeast = 250 * time.Millisecond
+	pollMost  = 10 * time.Second
 	// settleTicks is how many ticks a socket that a survey came across is given
 	// to leave its state or to be promoted.
 	settleTicks = 2
@@ -56,6 +62,9 @@ type survey struct {
 	hidden  uint64
 	waiting bool
 	every   time.Duration
+	// usual is how long until the next walk if nothing happens, share how many
+	// times what the last one cost.
+	usual, share time.Duration
 	// young are sockets that were passing through when the last walk came by,
 	// to be looked at again at youngDue; states are what they were in.
 	young    []*flow.Sock
@@ -70,6 +79,33 @@ func hiddenPace(closeWait time.Duration) time.Duration {
 		return hiddenMost
 	}
 	return min(max(closeWait/hiddenPart, hiddenLeast), hiddenMost)
+}
+
+// pollPace returns how often to look where no event tells. ESTABLISHED sockets are
+// looked at by the patrol, at its own pace.
+func pollPace(threshold *[finding.KindCount]time.Duration) time.Duration {
+	pace := pollMost
+	for kind, t := range threshold {
+		if t > 0 && finding.Kind(kind) != finding.EstablishedStalled {
+			pace = min(pace, t/pollParts)
+		}
+	}
+	return max(pace, pollLeast)
+}
+
+func newSurvey(threshold *[finding.KindCount]time.Duration, polled bool) survey {
+	s := survey{every: hiddenPace(threshold[finding.CloseWaitSilent]), usual: surveyEvery, share: surveyShare}
+	if polled {
+		s.usual, s.share = pollPace(threshold), hiddenShare
+	}
+	return s
+}
+
+// configure takes over other thresholds.
+func (s *survey) configure(threshold *[finding.KindCount]time.Duration, polled bool, now time.Duration) {
+	next := newSurvey(threshold, polled)
+	s.every, s.usual, s.share = next.every, next.usual, next.share
+	s.next = min(s.next, now+max(s.usual, s.share*s.cost))
 }
 
 func (s *survey) note(hidden uint64) {
@@ -89,7 +125,7 @@ func (s *survey) due(now time.Duration) bool {
 
 func (s *survey) done(now, cost time.Duration) {
 	s.cost, s.last, s.walked, s.waiting = believed(cost, s.cost), now, true, false
-	s.next = now + max(surveyEvery, surveyShare*s.cost)
+	s.next = now + max(s.usual, s.share*s.cost)
 }
 
 // resync makes the detector's picture the kernel's: every socket in a watched

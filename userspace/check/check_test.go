@@ -15,13 +15,15 @@ import (
 
 // fakeKernel answers with its errors.
 type fakeKernel struct {
-	load, iterate, causes error
-	hooks                 StackHooks
+	load, iterate, causes, diag error
+	hooks                       StackHooks
 }
 
 func (k fakeKernel) LoadPrograms(context.Context) error  { return k.load }
 func (k fakeKernel) OpenIterators(context.Context) error { return k.iterate }
 func (k fakeKernel) TellSYNCauses(context.Context) error { return k.causes }
+
+func (k fakeKernel) AskSockDiag(context.Context) (int, string, error) { return 3, "much", k.diag }
 
 func (k fakeKernel) TakeStacks(context.Context) StackHooks { return k.hooks }
 
@@ -60,6 +62,15 @@ func TestFindings(t *testing.T) {
 		found   string
 		exit    int
 	}{
+		{name: "sock_diag too", line: "sockdiag", want: OK, found: "answers, in 3 network namespaces; not needed where eBPF loads"},
+		{
+			name: "sock_diag in its place", change: facts{"sys/kernel/btf/vmlinux": "-"}, line: "sockdiag", want: Warn,
+			found: "answers, in 3 network namespaces", exit: 69,
+		},
+		{
+			name: "no sock_diag", kernel: fakeKernel{diag: errors.New("opening sock_diag: protocol\nnot supported")}, line: "sockdiag", want: Warn,
+			found: "opening sock_diag: protocol not supported",
+		},
 		{name: "a table for all", change: facts{"proc/sys/net/ipv4/tcp_child_ehash_entries": "0\n"}, line: "connection_table", want: OK, found: "one for all network namespaces"},
 		{
 			name: "tables of their own", change: facts{"proc/sys/net/ipv4/tcp_child_ehash_entries": "4096\n"},

@@ -62,7 +62,7 @@ func notPermitted(name, found, consequence, remedy string) Result {
 // Report is the whole answer.
 type Report struct{ Checks []Result }
 
-// ExitCode is 0 if `run` would work. A kernel that cannot comes before a
+// ExitCode is 0 if `run` would work with eBPF. A kernel that cannot comes before a
 // permission that is missing: no permission repairs it.
 func (r *Report) ExitCode() int {
 	code := 0
@@ -98,6 +98,9 @@ type Kernel interface {
 	OpenIterators(ctx context.Context) error
 	// TellSYNCauses loads what tells why a SYN is not answered.
 	TellSYNCauses(ctx context.Context) error
+	// AskSockDiag asks netlink for sockets, which needs no BPF. It returns in how
+	// many network namespaces, and what is not known that way.
+	AskSockDiag(ctx context.Context) (namespaces int, lost string, err error)
 	// TakeStacks attaches what takes user stacks.
 	TakeStacks(ctx context.Context) StackHooks
 }
@@ -118,6 +121,7 @@ func Run(ctx context.Context, h Host, k Kernel) *Report {
 	add(tryKernel(ctx, "iterators", blocked, k.OpenIterators,
 		"work", "sockets that are older than the start and the holders of all sockets stay unknown"))
 	add(h.synCauses(ctx, loads, k), h.stacks(ctx, loads, k))
+	add(h.sockDiag(ctx, r.ExitCode() != 0, k))
 	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid(), h.sandbox())
 	return r
 }

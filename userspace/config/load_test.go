@@ -46,6 +46,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	want := Run{
 		SynSent: 3 * time.Second, FinWait2: 30 * time.Second, CloseWait: 30 * time.Second, Closing: time.Minute,
 		Output: OutputJSON, LogFileMaxSize: 100 << 20, MetricsAddr: "127.0.0.1:9890", Tick: 250 * time.Millisecond,
+		Kernel:      SourceAuto,
 		Established: 15 * time.Second, WarnPending: 128 << 20, WarnUndrained: 30 * time.Second, WarnFlushP99: 50 * time.Millisecond,
 	}
 	if !equal(got, &want) {
@@ -67,6 +68,8 @@ type flat struct {
 	ready               string
 	logSize, pending    int64
 	sizes               [3]int
+	kernel              KernelSource
+	pins                string
 }
 
 func comparable(r Run) flat {
@@ -76,6 +79,7 @@ func comparable(r Run) flat {
 		},
 		output: r.Output, logFile: r.LogFile, addr: r.MetricsAddr, conf: r.ConfigFile, ready: r.ReadyFile,
 		logSize: r.LogFileMaxSize, pending: r.WarnPending, sizes: [3]int{r.RingBytes, r.MaxPromoted, r.YoungSlots},
+		kernel: r.Kernel, pins: r.PinPath,
 	}
 }
 
@@ -119,6 +123,7 @@ func TestEverySource(t *testing.T) {
 		"syn-sent": "1s", "fin-wait2": "2s", "close-wait": "0", "established": "7s", "idle-audit": "2h", "closing": "1h", "output": "console",
 		"warn-pending": "1MiB", "warn-undrained": "3s", "warn-flush-p99": "4ms",
 		"log-file": "/var/log/limbo.json", "log-file-max-size": "64k", "metrics-addr": "", "tick": "10ms",
+		"source": "sockdiag", "pin-path": "/sys/fs/bpf/limbo",
 		"ready-file": "/run/ready", "duration": "1m30s", "ring-bytes": "4096", "max-promoted": "64", "young-slots": "128", "stacks": "always",
 		"pprof": ":6060", "capture-dir": "/var/lib/limbo",
 		"cri-socket": "unix:///run/x.sock", "group-above": "7", "by": "stack",
@@ -128,6 +133,7 @@ func TestEverySource(t *testing.T) {
 	want := Run{
 		SynSent: time.Second, FinWait2: 2 * time.Second, Established: 7 * time.Second, IdleAudit: 2 * time.Hour, Closing: time.Hour, Output: OutputConsole,
 		LogFile: "/var/log/limbo.json", LogFileMaxSize: 64 << 10, Tick: 10 * time.Millisecond, ReadyFile: "/run/ready",
+		Kernel: SourceSockDiag, PinPath: "/sys/fs/bpf/limbo",
 		Duration: 90 * time.Second, RingBytes: 4096, MaxPromoted: 64, YoungSlots: 128, Stacks: flow.StacksAlways,
 		Pprof: PprofAddress, PprofAddress: netip.MustParseAddrPort("127.0.0.1:6060"), CaptureDir: "/var/lib/limbo",
 		Runtime: "/run/x.sock", GroupAbove: 7, By: "stack",
@@ -276,18 +282,6 @@ func TestThreshold(t *testing.T) {
 	}
 	if got := run.Rules.Base[finding.KindNone]; got != 0 {
 		t.Errorf("what is no kind has the threshold %v", got)
-	}
-}
-
-// TestLaterFlagsAreUnknown keeps flags out whose issue is not built: the
-// contract wants them unknown, not without effect.
-func TestLaterFlagsAreUnknown(t *testing.T) {
-	for _, name := range []string{
-		"pin-path", "source",
-	} {
-		if (&loader{settings: Settings()}).find(name) != nil {
-			t.Errorf("--%s is known", name)
-		}
 	}
 }
 

@@ -22,6 +22,21 @@ const (
 	OutputNone    Output = "none"
 )
 
+// KernelSource is what tells of sockets.
+type KernelSource string
+
+// The kernel sides.
+const (
+	SourceAuto     KernelSource = "auto"
+	SourceEBPF     KernelSource = "ebpf"
+	SourceSockDiag KernelSource = "sockdiag"
+)
+
+// Sources are the values of --source.
+func Sources() []string {
+	return []string{string(SourceAuto), string(SourceEBPF), string(SourceSockDiag)}
+}
+
 // The values of Runtime that are no path.
 const (
 	RuntimeAuto = "auto"
@@ -75,6 +90,10 @@ type Run struct {
 	MetricsAddr string
 	// ConfigFile is the YAML file that was read, "" for none.
 	ConfigFile string
+	// Kernel is what tells of sockets.
+	Kernel KernelSource
+	// PinPath is where state is kept across restarts, "" for nowhere.
+	PinPath string
 	// Tick is as configured; EffectiveTick is what to use.
 	Tick time.Duration
 	// ReadyFile is touched once the daemon is ready, "" for none.

@@ -62,6 +62,9 @@ const configName = "config"
 // MetricsAddr is the name of the setting whose default may fail to bind.
 const MetricsAddr = "metrics-addr"
 
+// SourceName is the name of the setting that chooses the kernel side.
+const SourceName = "source"
+
 // Settings returns all settings in the order of the help.
 func Settings() []Setting {
 	return slices.Concat(thresholdSettings(), queueSettings(), outputSettings(), runningSettings(), pprofSettings(), tuningSettings())
@@ -166,6 +169,22 @@ func runningSettings() []Setting {
 			Name: configName, Placeholder: "FILE", Group: groupRunning, File: true,
 			Usage: "YAML file with these settings under the same names; an unknown key is an error",
 			set:   func(r *Run, v string) error { return setPath(&r.ConfigFile, v) },
+		},
+		{
+			Name: SourceName, Placeholder: "SOURCE", Default: string(SourceAuto), Group: groupRunning, Values: Sources(),
+			Usage: "ebpf, sockdiag (netlink polling, without BPF), or auto: ebpf if it loads, else sockdiag with a warning",
+			set: func(r *Run, v string) error {
+				if !slices.Contains(Sources(), v) {
+					return notOneOf(v, Sources())
+				}
+				r.Kernel = KernelSource(v)
+				return nil
+			},
+		},
+		{
+			Name: "pin-path", Placeholder: "DIR", Group: groupRunning, File: true,
+			Usage: "keep findings across restarts in this directory of a BPF file system, such as /sys/fs/bpf/tcplimbo",
+			set:   func(r *Run, v string) error { return setPath(&r.PinPath, v) },
 		},
 		{
 			Name: "cri-socket", Placeholder: "SOCKET", Default: RuntimeAuto, Group: groupRunning, File: true,

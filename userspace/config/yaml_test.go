@@ -13,7 +13,7 @@ func TestYAMLErrorsHavePositions(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"unknown key", "tick: 1s\n  \nclose-wiat: 3s\n", `3:1: unknown key "close-wiat"; did you mean "close-wait"?`},
 		{"unlike any key", "zzzzzz: 3s\n", "1:1: unknown key \"zzzzzz\"; `tcplimbo help run` lists the keys"},
-		{"later issue's key", "pin-path: /x\n", "1:1: unknown key \"pin-path\"; `tcplimbo help run` lists the keys"},
+		{"key of nothing", "kernel-path: /x\n", "1:1: unknown key \"kernel-path\"; `tcplimbo help run` lists the keys"},
 		{"underscore", "close_wait: 3s\n", `1:1: unknown key "close_wait"; did you mean "close-wait"?`},
 		{"bad value", "# a comment\nclose-wait:   -3s\n", `2:15: close-wait: "-3s" is negative` + threshold},
 		{"no unit", "close-wait: 30\n", `1:13: close-wait: "30" has no unit (ms, s, m, h)` + threshold},

@@ -153,6 +153,9 @@ func unseenHolder(f *finding.Finding) string {
 	if !unseen(f) {
 		return ""
 	}
+	if f.Owner.Denied {
+		return "; not all processes could be looked into (CAP_SYS_PTRACE is missing), so who holds it is not known"
+	}
 	s := "; no process holds a descriptor of it (in flight, in an io_uring, the kernel's own, or in another pid namespace)"
 	if f.Owner.Process.Relation == finding.RelationLastHolder {
 		s += ", " + Who(&f.Owner) + " had it last"

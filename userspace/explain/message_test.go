@@ -179,6 +179,13 @@ func TestDetails(t *testing.T) {
 				"no process holds a descriptor of it (in flight, in an io_uring, the kernel's own, or in another pid namespace)",
 		},
 		{
+			"processes that must not be looked into", func(f *finding.Finding) {
+				f.Sock.HasSocket, f.Owner = true, finding.Owner{Process: finding.Process{FD: -1}, Denied: true}
+			},
+			"CLOSE_WAIT for 31s: an unseen holder has nothing left to read from 10.0.0.2:443, which closed, and has not closed; " +
+				"not all processes could be looked into (CAP_SYS_PTRACE is missing), so who holds it is not known",
+		},
+		{
 			"a descriptor in flight, once held", func(f *finding.Finding) {
 				f.Sock.HasSocket, f.Owner.Total = true, 0
 				f.Owner.Process.Relation, f.Owner.Process.FD = finding.RelationLastHolder, -1

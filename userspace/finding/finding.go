@@ -199,6 +199,9 @@ type Owner struct {
 	Total int
 	// AcceptQueue and AcceptLimit are those of a listener.
 	AcceptQueue, AcceptLimit uint32
+	// Denied: not all processes could be looked into, so one that was not found may
+	// hold it.
+	Denied bool
 }
 
 // MaxHolders is how many holders a record lists.

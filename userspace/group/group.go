@@ -105,9 +105,15 @@ func (g *Grouper) WriteQueue(w *finding.WriteQueue) { g.out.WriteQueue(w) }
 
 // Finding passes a finding on, or counts it.
 func (g *Grouper) Finding(f *finding.Finding) {
-	if g.above == 0 || f.Kind == finding.KindNone {
+	if g.count(f) {
 		g.out.Finding(f)
-		return
+	}
+}
+
+// count takes note of a finding, and reports whether it is passed on.
+func (g *Grouper) count(f *finding.Finding) bool {
+	if g.above == 0 || f.Kind == finding.KindNone {
+		return true
 	}
 	key := maphash.String(g.seed, f.ID)
 	m, known := g.members[key]
@@ -115,6 +121,8 @@ func (g *Grouper) Finding(f *finding.Finding) {
 	case f.Status == finding.Open && !known:
 		m = g.open(f)
 		g.members[key] = m
+	case !known && f.Status == finding.Update:
+		m = g.adopt(f)
 	case !known:
 		m.printed = true
 	case f.Status == finding.Resolved:
@@ -124,9 +132,7 @@ func (g *Grouper) Finding(f *finding.Finding) {
 		m.leak.learn(f)
 		m.leak.sample(f.ID)
 	}
-	if m.printed {
-		g.out.Finding(f)
-	}
+	return m.printed
 }
 
 // open decides whether a finding is printed.

@@ -350,3 +350,52 @@ func TestStacksThatAreNotKnown(t *testing.T) {
 		t.Errorf("%d leaks and %d stacks are remembered", len(b.g.leaks), len(b.g.stacks))
 	}
 }
+
+// TestThen: what follows a record is told whether the finding has one of its own.
+func TestThen(t *testing.T) {
+	b := newBench(t, 2)
+	var own []bool
+	for i := range 4 {
+		f := leaked(i, time.Minute)
+		b.open[f.ID] = &f
+		b.g.FindingThen(&f, func(is bool) {
+			if is != (b.plain[finding.Open] == len(own)+1) {
+				t.Errorf("finding %d: own %v after %d records", i, is, b.plain[finding.Open])
+			}
+			own = append(own, is)
+		})
+	}
+	if fmt.Sprint(own) != "[true true false false]" {
+		t.Errorf("records of their own: %v", own)
+	}
+}
+
+// TestAdopted: what an earlier run opened keeps its records, and counts among the
+// others.
+func TestAdopted(t *testing.T) {
+	b := newBench(t, 2)
+	for i := range 3 {
+		f := leaked(i, time.Hour)
+		f.Status = finding.Update
+		b.open[f.ID] = &f
+		b.g.Finding(&f)
+	}
+	b.opens(leaked(3, time.Minute))
+	b.after(time.Second)
+	if b.plain[finding.Update] != 3 || b.plain[finding.Open] != 0 {
+		t.Errorf("printed %v", b.plain)
+	}
+	if len(b.said) != 1 || b.said[0].Count != 4 || b.said[0].Opened != 1 || b.said[0].Oldest != time.Hour+time.Second {
+		t.Errorf("said %+v", b.said)
+	}
+	if sum := b.g.Summary(ByProcess, b.now); len(sum) != 1 || sum[0].Count != 4 {
+		t.Errorf("summary %+v", sum)
+	}
+	for id := range b.open {
+		b.resolves(id)
+	}
+	b.after(time.Minute)
+	if b.plain[finding.Resolved] != 3 || b.said[len(b.said)-1].Status != finding.Resolved {
+		t.Errorf("printed %v, said %+v", b.plain, b.said)
+	}
+}

@@ -15,6 +15,12 @@ type Source interface {
 	Holders(want flow.Wanted, fn func(*flow.Held)) error
 }
 
+// Restricted is a Source that may not look into every process.
+type Restricted interface {
+	// Denied reports whether the last walk left processes out.
+	Denied() bool
+}
+
 // Query asks for the owner of one socket.
 type Query struct {
 	Sock *flow.Sock
@@ -46,6 +52,7 @@ type Resolver struct {
 	holders   map[uint64][]flow.Held
 	listeners map[uint16][]flow.Held
 	want      flow.Wanted
+	denied    bool
 }
 
 // New returns a Resolver that reads programs from the proc file system at root.
@@ -66,6 +73,10 @@ func (r *Resolver) Resolve(queries []Query) error {
 	if err := r.source.Holders(r.wanted(queries), r.note); err != nil {
 		return err
 	}
+	clear(r.want.Of)
+	if source, ok := r.source.(Restricted); ok {
+		r.denied = source.Denied()
+	}
 	for i := range queries {
 		r.answer(&queries[i])
 	}
@@ -78,6 +89,7 @@ const many = 1024
 
 func (r *Resolver) wanted(queries []Query) flow.Wanted {
 	r.want.Socks, r.want.Ports, r.want.States = r.want.Socks[:0], r.want.Ports[:0], 0
+	r.want.Of = r.want.Of[:0]
 	for i := range queries {
 		s := queries[i].Sock
 		switch {
@@ -85,7 +97,7 @@ func (r *Resolver) wanted(queries []Query) flow.Wanted {
 		case len(queries) > many:
 			r.want.States |= s.State.Bit()
 		default:
-			r.want.Socks = append(r.want.Socks, s.Addr)
+			r.want.Socks, r.want.Of = append(r.want.Socks, s.Addr), append(r.want.Of, s)
 		}
 		if queries[i].Unaccepted || s.Role == flow.RoleUnknown {
 			r.want.Ports = append(r.want.Ports, s.Local.Port())
@@ -121,6 +133,7 @@ func (r *Resolver) answer(q *Query) {
 		q.Result.AcceptQueue, q.Result.AcceptLimit = listener.AcceptQueue, listener.AcceptLimit
 	default:
 		q.Result = r.past(q)
+		q.Result.Denied = r.denied
 	}
 }
 

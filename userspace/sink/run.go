@@ -101,6 +101,9 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 		}
 		if len(rest) == 0 {
 			s.delivered(class, n, min(n, refused))
+			if class == Finding {
+				s.follow(n)
+			}
 			return
 		}
 		if m > 0 {

@@ -116,9 +116,13 @@ type Sink struct {
 	dropped [classes]uint64
 	written uint64
 	errors  uint64
-	closing bool
-	failure error // final
-	lastErr error // nil while writing works
+	// accepted and finished count findings that were queued and that were written,
+	// thens wait for that.
+	accepted, finished uint64
+	thens              []then
+	closing            bool
+	failure            error // final
+	lastErr            error // nil while writing works
 	// abandoned counts records whose writing was given up on Close.
 	abandoned int
 
@@ -167,6 +171,9 @@ func (s *Sink) Put(class Class, record []byte) bool {
 	before := q.bytes
 	q.push(record)
 	wake := class != Transition
+	if wake {
+		s.accepted++
+	}
 	if class == Transition {
 		if before == 0 {
 			s.first = time.Now()
