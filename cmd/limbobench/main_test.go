@@ -109,7 +109,7 @@ func TestDifference(t *testing.T) {
 		t.Error("no transitions, but no error")
 	}
 	c.windows, c.calm = []costWindow{w, {program: map[string]float64{"a": 9999}, disturbed: "a build"}}, 3
-	row := c.row(1)
+	row := c.row(1, "off", 90)
 	if row.Verdict != report.OK || row.Values["ns"] != 70 || math.Abs(row.Values["ns_less_each_run"]-69.4) > 1e-9 {
 		t.Errorf("got %+v; the disturbed window must not count", row)
 	}
