@@ -158,7 +158,9 @@ func (g *grouped) open() int64 { return g.opened + g.hidden - g.resolved - g.end
 // kernel lists them.
 func closeWaits(t *testing.T, port uint16) (n int64) {
 	t.Helper()
-	table, err := os.ReadFile("/proc/net/tcp")
+	// Not /proc/net: that is the main thread's, which another test may have left in a
+	// namespace of its own.
+	table, err := os.ReadFile("/proc/thread-self/net/tcp")
 	if err != nil {
 		t.Fatal(err)
 	}
