@@ -90,16 +90,15 @@ func hold(ctx context.Context, connections int, queued bool, out *json.Encoder) 
 	if _, err := workload.RaiseFileLimit(uint64(2*connections + spareFiles)); err != nil {
 		return err
 	}
-	held, err := workload.Hold(nil, workload.IPv4, connections)
+	open := workload.Hold
+	if queued {
+		open = workload.HoldQueued
+	}
+	held, err := open(nil, workload.IPv4, connections)
 	if err != nil {
 		return err
 	}
 	defer held.Close()
-	if queued {
-		if err := held.Queue(); err != nil {
-			return err
-		}
-	}
 	if err := out.Encode(hello{}); err != nil {
 		return err
 	}

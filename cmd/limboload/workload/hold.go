@@ -18,11 +18,15 @@ const perHeldListener = 20_000
 
 // Hold opens n idle connections on loopback and keeps them. Each takes two
 // descriptors: see RaiseFileLimit.
-func Hold(ns *Namespace, f Family, n int) (*Held, error) {
+func Hold(ns *Namespace, f Family, n int) (*Held, error) { return hold(ns, f, n, 0) }
+
+// hold takes a receive buffer that the accepting ends have from the start; 0 is the
+// kernel's.
+func hold(ns *Namespace, f Family, n, rcvbuf int) (*Held, error) {
 	h := &Held{}
 	for i := range n {
 		if i%perHeldListener == 0 {
-			lis, err := listen(ns, f, addrPortOf(f), 1024, 0, false)
+			lis, err := listen(ns, f, addrPortOf(f), 1024, rcvbuf, false)
 			if err != nil {
 				h.Close()
 				return nil, err

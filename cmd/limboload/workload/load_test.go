@@ -80,14 +80,11 @@ func TestHold(t *testing.T) {
 
 // Queued connections have data that is not acknowledged, and go on.
 func TestQueue(t *testing.T) {
-	h, err := Hold(nil, IPv4, 20)
+	h, err := HoldQueued(nil, IPv4, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	if err := h.Queue(); err != nil {
-		t.Fatal(err)
-	}
 	for i := 0; i < len(h.fds); i += 2 {
 		if n, err := unix.IoctlGetInt(h.fds[i], unix.SIOCOUTQ); err != nil || n == 0 {
 			t.Errorf("connection %d has %d bytes queued, %v", i/2, n, err)

@@ -9,16 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Queue fills the connections until their buffers take no more, so that each has
+// HoldQueued opens n connections on loopback whose buffers are small and full. The
+// receiver's must be so before there is a window that it would have to take back.
+func HoldQueued(ns *Namespace, f Family, n int) (*Held, error) {
+	h, err := hold(ns, f, n, smallBuffer)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.queue(); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// queue fills the connections until their buffers take no more, so that each has
 // written data that is not acknowledged.
-func (h *Held) Queue() error {
+func (h *Held) queue() error {
 	for i := 0; i < len(h.fds); i += 2 {
 		for _, fd := range h.fds[i : i+2] {
 			err := errors.Join(
 				unix.SetNonblock(fd, true),
 				// Some kilobytes: the kernel doubles it (net/core/sock.c).
 				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, smallBuffer),
-				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, smallBuffer),
 			)
 			if err != nil {
 				return fmt.Errorf("setting buffers: %w", err)
