@@ -18,6 +18,7 @@ func (e *Encoder) AppendGroup(dst []byte, g *finding.Group) []byte {
 }
 
 func (e *Encoder) appendGroup(dst []byte, g *finding.Group, limit *limits) []byte {
+	begin := len(dst)
 	dst = appendTime(dst, `{"time":`, g.Time)
 	level := "warn"
 	if g.Status == finding.Resolved {
@@ -48,6 +49,9 @@ func (e *Encoder) appendGroup(dst []byte, g *finding.Group, limit *limits) []byt
 	dst = appendService(dst, g)
 	dst = appendGroupProcess(dst, &g.Process, limit)
 	dst = appendWorkload(dst, g.Workload, limit)
+	if g.Stack != nil {
+		dst = appendStack(dst, g.Stack, begin+MaxLine-1-len(e.tail))
+	}
 	return append(dst, e.tail...)
 }
 

@@ -77,6 +77,7 @@ func LongestGroup() finding.Group {
 	for range 100 {
 		g.Samples = append(g.Samples, f.ID)
 	}
+	g.Stack = f.Stack
 	return g
 }
 

@@ -250,6 +250,7 @@ func Groups() []finding.Group {
 		Process: f.Owner.Process, Workload: f.Workload, Role: flow.RoleClient, Service: f.Sock.Peer,
 		Message: "140 sockets in CLOSE_WAIT of api (pid 812) in pod shop/api-7c9d8b6f5-x2x4q to 10.0.0.5:443, the oldest for 31s; 120 of them have no records of their own",
 	}
+	first.Stack = &finding.Stack{Of: finding.StackEOFRead, Frames: []finding.Frame{{Function: "main.handleUpload", File: "/src/api/upload.go", Line: 42}}}
 	grown := first
 	grown.Status, grown.Count, grown.Opened, grown.Resolved = finding.Update, 162, 150, 8
 	grown.Growth, grown.GrowthKnown, grown.Process.PID, grown.Oldest = 132, true, 0, 41*time.Second
