@@ -112,7 +112,7 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 		if some && m > 0 {
 			continue // what comes after those that were refused
 		}
-		if errors.Is(err, ErrGone) || !s.backOff(backoff) {
+		if errors.Is(err, ErrGone) || !s.backOff(pause(err, backoff)) {
 			whole := recordsIn(batch[:len(batch)-len(rest)], n)
 			s.count(class, whole, n-whole)
 			s.fail(err)
@@ -120,6 +120,14 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// pause returns how long to wait after an error.
+func pause(err error, backoff time.Duration) time.Duration {
+	if busy, ok := errors.AsType[*BusyError](err); ok {
+		return max(backoff, busy.After)
+	}
+	return backoff
 }
 
 // delivered counts a batch of n records that need not be written again, some of

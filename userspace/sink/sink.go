@@ -18,23 +18,38 @@ type Class uint8
 // The classes. Records of one class are written in the order they were put;
 // findings are written before transitions.
 const (
-	// Finding is for findings and notes of loss.
+	// Finding is for findings that open and notes of loss. They leave a quarter of
+	// the queue for ends.
 	Finding Class = iota
 	// Transition is for the stream of state changes, which can be large.
 	Transition
 	classes
 	// Update is for findings that go on. They are queued among the findings, and
-	// only while those take half of the queue: the next one says the same, where
-	// an open or a resolved that is lost is lost for good.
+	// only while those take half of the queue: the next one says the same.
 	Update
+	// End is for findings that are resolved. They are queued among the findings,
+	// and may take all of the queue: what an open says can be said later (Unsaid),
+	// an end that is lost is lost for good.
+	End
 )
 
 // queue is where a record of a class waits.
 func (c Class) queue() Class {
-	if c == Update {
-		return Finding
+	if c == Transition {
+		return Transition
 	}
-	return c
+	return Finding
+}
+
+// room is how many of a queue's bytes findings may take for one more of a class.
+func (c Class) room(limit int) int {
+	switch c {
+	case Update:
+		return limit / 2
+	case Finding:
+		return limit - limit/4
+	}
+	return limit
 }
 
 // ErrGone is wrapped by errors that no retry can cure: nobody reads any more.
@@ -53,12 +68,26 @@ func (e *RejectedError) Error() string {
 
 func (e *RejectedError) Unwrap() error { return e.Err }
 
+// BusyError is wrapped by an error of Write where whoever takes the records said when
+// it wants to be asked again.
+type BusyError struct {
+	After time.Duration
+	Err   error
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%v (asks to be left alone for %v)", e.Err, e.After)
+}
+
+func (e *BusyError) Unwrap() error { return e.Err }
+
 // Writer writes whole records somewhere.
 type Writer interface {
 	// Write writes p, which holds whole records, and returns how many bytes
 	// need not be written again. It returns early when ctx is done. An
 	// error that wraps ErrGone is final; after any other the rest is
-	// tried again. An error may come with all of p written.
+	// tried again, when a BusyError says or sooner or later. An error may
+	// come with all of p written.
 	Write(ctx context.Context, p []byte) (int, error)
 	// Batch returns how many bytes of transitions may be written at once.
 	Batch() int
@@ -197,7 +226,7 @@ func (s *Sink) makeRoom(class Class, n int) bool {
 	if class == Transition {
 		return findings.bytes+transitions.bytes+n <= limit
 	}
-	if findings.bytes+n > limit || class == Update && findings.bytes+n > limit/2 {
+	if findings.bytes+n > class.room(limit) {
 		return false
 	}
 	for findings.bytes+transitions.bytes+n > limit {
@@ -205,6 +234,14 @@ func (s *Sink) makeRoom(class Class, n int) bool {
 		s.dropped[Transition]++
 	}
 	return true
+}
+
+// Leave counts a record as dropped that was not put, because without one that was
+// dropped before it says nothing.
+func (s *Sink) Leave(class Class) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped[class.queue()]++
 }
 
 func (s *Sink) signal() {

@@ -7,7 +7,7 @@ type then struct {
 	fn     func()
 }
 
-// PutThen is Put for a finding or an update, after whose last byte was written fn is
+// PutThen is Put for what is no transition, after whose last byte was written fn is
 // called, from the sink's goroutine. It is not called for a record that was dropped. For
 // one that was refused it is: that would be refused again.
 func (s *Sink) PutThen(class Class, record []byte, fn func()) bool {
