@@ -24,8 +24,9 @@ const (
 	// Transition is for the stream of state changes, which can be large.
 	Transition
 	classes
-	// Update is for findings that go on. They are queued among the findings, and
-	// only while those take half of the queue: the next one says the same.
+	// Update is for findings that go on. They are queued among the findings, while
+	// those take half of the queue, and make room for others: the next one says
+	// the same.
 	Update
 	// End is for findings that are resolved. They are queued among the findings,
 	// and may take all of the queue: what an open says can be said later (Unsaid),
@@ -145,13 +146,9 @@ type Sink struct {
 	dropped [classes]uint64
 	written uint64
 	errors  uint64
-	// accepted and finished count findings that were queued and that were written,
-	// thens wait for that.
-	accepted, finished uint64
-	thens              []then
-	closing            bool
-	failure            error // final
-	lastErr            error // nil while writing works
+	closing bool
+	failure error // final
+	lastErr error // nil while writing works
 	// abandoned counts records whose writing was given up on Close.
 	abandoned int
 
@@ -189,7 +186,12 @@ func New(w Writer, opt Options) *Sink {
 
 // Put queues a copy of one record, which ends in a newline. It never waits. It
 // returns false if the record was dropped.
-func (s *Sink) Put(class Class, record []byte) bool {
+func (s *Sink) Put(class Class, record []byte) bool { return s.PutThen(class, record, nil) }
+
+// PutThen is Put, after whose last byte was written then is called, from the sink's
+// goroutine; nil is nothing. It is not called for a record that was dropped, at once or
+// later. For one that was refused it is: that would be refused again.
+func (s *Sink) PutThen(class Class, record []byte, then func()) bool {
 	s.mu.Lock()
 	if s.closing || s.failure != nil || !s.makeRoom(class, len(record)) {
 		s.dropped[class.queue()]++
@@ -198,12 +200,9 @@ func (s *Sink) Put(class Class, record []byte) bool {
 	}
 	q := &s.queues[class.queue()]
 	before := q.bytes
-	q.push(record)
+	q.pushMarked(record, class == Update, then)
 	wake := class != Transition
-	if wake {
-		s.accepted++
-	}
-	if class == Transition {
+	if !wake {
 		if before == 0 {
 			s.first = time.Now()
 		}
@@ -218,16 +217,23 @@ func (s *Sink) Put(class Class, record []byte) bool {
 	return true
 }
 
-// makeRoom reports whether n more bytes fit, after it dropped the newest
-// transitions for the sake of a finding if it had to.
+// makeRoom reports whether n more bytes fit. If it has to, it drops the newest
+// transitions for the sake of a finding, and the oldest updates for one that opens or ends.
 func (s *Sink) makeRoom(class Class, n int) bool {
 	findings, transitions := &s.queues[Finding], &s.queues[Transition]
 	limit := s.opt.QueueBytes
 	if class == Transition {
 		return findings.bytes+transitions.bytes+n <= limit
 	}
-	if findings.bytes+n > class.room(limit) {
-		return false
+	for findings.bytes+n > class.room(limit) {
+		dropped := 0
+		if class != Update && n <= limit {
+			dropped = findings.dropIdle()
+		}
+		if dropped == 0 {
+			return false
+		}
+		s.dropped[Finding] += uint64(dropped)
 	}
 	for findings.bytes+transitions.bytes+n > limit {
 		transitions.dropNewest()
