@@ -27,9 +27,10 @@ const (
 	drainWithin = 1200 * time.Millisecond
 	// keepFiles is how many rotated log files stay.
 	keepFiles = 5
-	// queueBytes holds 20,000 findings, which a host can have at once: a group
+	// queueBytes holds 10,000 findings of the longest lines in the three quarters that what
+	// opens may take, and their ends beside them: a group
 	// that opens together must not overrun a reader that only takes its time.
-	queueBytes = 32 << 20
+	queueBytes = 64 << 20
 
 	stdoutName = "standard output"
 )
