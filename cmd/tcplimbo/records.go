@@ -27,9 +27,9 @@ const (
 	drainWithin = 1200 * time.Millisecond
 	// keepFiles is how many rotated log files stay.
 	keepFiles = 5
-	// queueBytes holds 10,000 findings of the longest lines in the three quarters that what
-	// opens may take, and their ends beside them: a group
-	// that opens together must not overrun a reader that only takes its time.
+	// queueBytes holds 10,000 findings with the longest lines in the three quarters that
+	// what opens may take: what opens together must not overrun a reader that only
+	// takes its time.
 	queueBytes = 64 << 20
 
 	stdoutName = "standard output"

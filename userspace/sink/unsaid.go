@@ -2,8 +2,8 @@ package sink
 
 import "hash/maphash"
 
-// unsaidMax bounds what is remembered, some 16 bytes each. A queue of 32 MiB is full of
-// a third of that.
+// unsaidMax bounds what is remembered, some 16 bytes each. As many sockets
+// are followed by the kernel side.
 const unsaidMax = 1 << 16
 
 // Unsaid remembers findings whose first record a full queue dropped, so that the
