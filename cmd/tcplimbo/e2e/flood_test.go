@@ -14,21 +14,29 @@ import (
 	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
 )
 
-// awayVariable says how long the collector of TestFlood answers to nobody.
+// awayVariable says how long the collector of TestFlood and the reader of
+// TestStoppedReader stand still.
 const awayVariable = "TCPLIMBO_TEST_AWAY"
+
+func awayTime(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv(awayVariable)
+	if text == "" {
+		return 5 * time.Second
+	}
+	away, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("%s: %v", awayVariable, err)
+	}
+	return away
+}
 
 // TestFlood: a collector answers to nobody for a while, and meanwhile 10,000 sockets get
 // stuck at once, go on being stuck, and half of them end. The log file is told all of it,
 // standard output every open and resolved, memory is bounded, and when the collector is back
 // it gets every open and resolved too; of the updates, what it does not get was counted.
 func TestFlood(t *testing.T) {
-	away := 5 * time.Second
-	if text := os.Getenv(awayVariable); text != "" {
-		var err error
-		if away, err = time.ParseDuration(text); err != nil {
-			t.Fatalf("%s: %v", awayVariable, err)
-		}
-	}
+	away := awayTime(t)
 	s, c := newScene(t), newCollector(t)
 	c.start()
 	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")

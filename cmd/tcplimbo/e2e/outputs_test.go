@@ -87,6 +87,7 @@ func TestStoppedReader(t *testing.T) {
 	if err := reader.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	stopped := time.Now()
 	const many = 400 // several times what a pipe holds
 	s.make(workload.Spec{Kind: workload.CloseWaitUnread, Count: many})
 	for deadline := time.Now().Add(20 * time.Second); s.missing(fileRecords(t, log), "open") > 0; time.Sleep(100 * time.Millisecond) {
@@ -97,6 +98,7 @@ func TestStoppedReader(t *testing.T) {
 	if n := s.missing(fileRecords(t, out), "open"); n == 0 {
 		t.Error("the stopped reader has everything: it was not stopped")
 	}
+	time.Sleep(time.Until(stopped.Add(awayTime(t))))
 	if err := reader.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
