@@ -160,10 +160,9 @@ type Agent struct {
 	spoken, readTo int
 	stuck          []*flow.Sock
 	found          []*flow.Sock
-	// readAt is when the reading began that is put into words, confirmed and
-	// wall when it was done.
-	readAt, confirmed time.Duration
-	wall              time.Time
+	// confirmed and wall are when the reading was done that is put into words.
+	confirmed time.Duration
+	wall      time.Time
 
 	record  finding.Finding
 	open    map[string]opened
