@@ -134,15 +134,7 @@ func wantStall(t *testing.T, a *agent, r *record, from, to time.Time, exact bool
 func TestPeerSilent(t *testing.T) {
 	s := newScene(t)
 	near := s.namespace(false)
-	lab, err := workload.NewLab(near)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := s.lab(near)
 	if err := lab.Answer(); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@
 package jsonline
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -174,9 +175,12 @@ func appendState(dst []byte, id *flow.ID, state flow.State) []byte {
 }
 
 func appendAddresses(dst []byte, id *flow.ID) []byte {
-	dst = appendAddrPort(dst, `,"network.local.address":`, `,"network.local.port":`, id.Local, true)
-	dst = appendAddrPort(dst, `,"network.peer.address":`, `,"network.peer.port":`, id.Peer, false)
-	return appendCommunityID(dst, id)
+	return appendCommunityID(appendEnds(dst, id.Local, id.Peer), id)
+}
+
+func appendEnds(dst []byte, local, peer netip.AddrPort) []byte {
+	dst = appendAddrPort(dst, `,"network.local.address":`, `,"network.local.port":`, local, true)
+	return appendAddrPort(dst, `,"network.peer.address":`, `,"network.peer.port":`, peer, false)
 }
 
 // appendCommunityID appends what the peer's host calls the same connection.

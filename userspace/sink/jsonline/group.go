@@ -73,8 +73,7 @@ func appendService(dst []byte, g *finding.Group) []byte {
 		id = flow.ID{Local: g.Service}
 	}
 	dst = appendState(dst, &id, flow.StateUnknown)
-	dst = appendAddrPort(dst, `,"network.local.address":`, `,"network.local.port":`, id.Local, true)
-	dst = appendAddrPort(dst, `,"network.peer.address":`, `,"network.peer.port":`, id.Peer, false)
+	dst = appendEnds(dst, id.Local, id.Peer)
 	return appendName(dst, `,"tcplimbo.tcp.role":`, g.Role.String())
 }
 

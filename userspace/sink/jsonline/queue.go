@@ -11,8 +11,7 @@ func (e *Encoder) AppendWriteQueue(dst []byte, w *finding.WriteQueue) []byte {
 	dst = append(dst, `,"network.transport":"tcp"`...)
 	id := flow.ID{Local: w.Local, Peer: w.Peer, NetNS: w.NetNS}
 	dst = appendState(dst, &id, flow.StateEstablished)
-	dst = appendAddrPort(dst, `,"network.local.address":`, `,"network.local.port":`, w.Local, true)
-	dst = appendAddrPort(dst, `,"network.peer.address":`, `,"network.peer.port":`, w.Peer, false)
+	dst = appendEnds(dst, w.Local, w.Peer)
 	role := flow.RoleServer
 	if w.Client() {
 		role = flow.RoleClient
