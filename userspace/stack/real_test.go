@@ -163,7 +163,7 @@ func TestGo(t *testing.T) {
 					t.Errorf("frame %d is %s %s:%d in %s\nwant %s %s:%d", i, g.Function, g.File, g.Line, g.Module, w.Function, w.File, w.Line)
 				}
 			}
-			if own, ok := Own(got); !ok || own.Function != want[0].Function {
+			if own, ok := (&finding.Stack{Frames: got}).Own(); !ok || own.Function != want[0].Function {
 				t.Errorf("own function %+v, want %s", own, want[0].Function)
 			}
 		})
