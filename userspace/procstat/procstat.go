@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Tick is the unit of its times: one of USER_HZ, 100 on every architecture the kernel
+// tick is the unit of its times: one of USER_HZ, 100 on every architecture the kernel
 // exports to user space (include/asm-generic/param.h).
-const Tick = time.Second / 100
+const tick = time.Second / 100
 
 // kernelThread is PF_KTHREAD (include/linux/sched.h).
 const kernelThread = 0x00200000
@@ -68,10 +68,10 @@ func Parse(stat []byte) (p Process, ok bool) {
 			p.Kernel = flags&kernelThread != 0
 		case placeStart:
 			ticks, err := number(field)
-			if err != nil || ticks > math.MaxInt64/uint64(Tick) {
+			if err != nil || ticks > math.MaxInt64/uint64(tick) {
 				return Process{}, false
 			}
-			p.Start, ok = time.Duration(ticks)*Tick, true
+			p.Start, ok = time.Duration(ticks)*tick, true
 		case placeStack:
 			// 1 stands for what must not be read.
 			if at, err := number(field); err == nil && at > 1 {
@@ -93,4 +93,4 @@ func number(field []byte) (uint64, error) { return strconv.ParseUint(string(fiel
 
 // Began reports whether the process is the one that started then, since boot, as the
 // kernel counts it, in nanoseconds: the file's ticks are cut off, not rounded.
-func (p *Process) Began(start time.Duration) bool { return p.Start == start.Truncate(Tick) }
+func (p *Process) Began(start time.Duration) bool { return p.Start == start.Truncate(tick) }

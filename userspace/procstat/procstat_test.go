@@ -19,7 +19,7 @@ func line(name string, flags uint64, ticks, stack string) string {
 
 func TestParse(t *testing.T) {
 	const user, start = 0x400040, 9876540 * time.Millisecond
-	largest := strconv.FormatUint(math.MaxInt64/uint64(Tick), 10)
+	largest := strconv.FormatUint(math.MaxInt64/uint64(tick), 10)
 	tests := []struct {
 		name, stat string
 		want       Process
@@ -35,7 +35,7 @@ func TestParse(t *testing.T) {
 		{"not to be read", line("sshd", user, "987654", "1"), Process{Name: "sshd", Start: start}},
 		{"a stack that is no number", line("sshd", user, "987654", "x"), Process{Name: "sshd", Start: start}},
 		{"nothing behind the start", "42 (x) S" + strings.Repeat(" 0", 18) + " 987654", Process{Name: "x", Start: start}},
-		{"the latest", line("x", user, largest, "0"), Process{Name: "x", Start: time.Duration(math.MaxInt64 / Tick * Tick)}},
+		{"the latest", line("x", user, largest, "0"), Process{Name: "x", Start: time.Duration(math.MaxInt64 / tick * tick)}},
 	}
 	for _, tt := range tests {
 		if got, ok := Parse([]byte(tt.stat)); !ok || got != tt.want {
@@ -52,7 +52,7 @@ func TestParseNonsense(t *testing.T) {
 		"no start":            "42 (x) S" + strings.Repeat(" 0", 18),
 		"no name":             "42 curl) S" + strings.Repeat(" 0", 30),
 		"turned around":       ")(" + strings.Repeat(" 0", 30),
-		"too late":            line("x", 0, strconv.FormatUint(math.MaxInt64/uint64(Tick)+1, 10), "0"),
+		"too late":            line("x", 0, strconv.FormatUint(math.MaxInt64/uint64(tick)+1, 10), "0"),
 		"too large":           line("x", 0, "18446744073709551616", "0"),
 		"negative":            line("x", 0, "-1", "0"),
 		"not a number":        line("x", 0, "x", "0"),
@@ -73,9 +73,9 @@ func FuzzParse(f *testing.F) {
 		if p, ok := Parse(text); ok && p.Start < 0 {
 			t.Errorf("%q started %v before boot", text, -p.Start)
 		}
-		ticks %= math.MaxInt64/uint64(Tick) + 1
+		ticks %= math.MaxInt64/uint64(tick) + 1
 		p, ok := Parse([]byte(line(string(text), 0, strconv.FormatUint(ticks, 10), "0")))
-		want := Process{Name: string(text), Start: time.Duration(ticks) * Tick}
+		want := Process{Name: string(text), Start: time.Duration(ticks) * tick}
 		if !ok || p != want {
 			t.Fatalf("%q: %+v, %v, want %+v", text, p, ok, want)
 		}
@@ -85,7 +85,7 @@ func FuzzParse(f *testing.F) {
 func TestBegan(t *testing.T) {
 	p := Process{Start: 400*time.Second + 120*time.Millisecond}
 	for kernel, want := range map[time.Duration]bool{
-		p.Start: true, p.Start + Tick - 1: true, p.Start + Tick: false, p.Start - 1: false, 0: false,
+		p.Start: true, p.Start + tick - 1: true, p.Start + tick: false, p.Start - 1: false, 0: false,
 	} {
 		if got := p.Began(kernel); got != want {
 			t.Errorf("a process of %v began at %v: %v", p.Start, kernel, got)
