@@ -62,10 +62,7 @@ func openRecords(ctx context.Context, in *agentInput) (*records, error) {
 		human: console.New(console.ForTerminal(1, os.Getenv)),
 	}
 	r.ctx, r.stop = context.WithCancel(ctx)
-	if err := r.openStdout(in); err != nil {
-		return nil, err
-	}
-	for _, open := range []func(*agentInput) error{r.openFile, r.openJournal, r.openOTLP} {
+	for _, open := range []func(*agentInput) error{r.openStdout, r.openFile, r.openJournal, r.openOTLP} {
 		if err := open(in); err != nil {
 			return nil, errors.Join(err, r.close())
 		}
