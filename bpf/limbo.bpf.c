@@ -54,7 +54,7 @@ static __always_inline void handle(void *ctx, struct sock *sk, int oldstate, int
 	if (stacks_wanted && newstate == TCP_SYN_SENT)
 		note_connect(ctx, sk);
 	if (stacks_wanted && newstate == TCP_CLOSE)
-		forget_stacks(sk);
+		forget_stacks(first_argument(ctx));
 	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(oldstate))

@@ -23,6 +23,13 @@ struct {
 	__type(value, struct sock_stacks);
 } socket_stacks SEC(".maps");
 
+/*
+ * How many sockets of socket_stacks fall together, by their addresses: where stacks
+ * are samples, most sockets that end have none, and learn that for a load.
+ */
+#define STACKS_FILTER_BITS 12
+__u32 stacks_filter[1 << STACKS_FILTER_BITS] = {};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -66,20 +73,47 @@ static __always_inline bool leaks(void)
 	return bpf_map_lookup_elem(&leaky_processes, &pid);
 }
 
-/* May this CPU take one more stack? Says nothing of whether it does. */
-static __always_inline bool affordable(struct stack_cpu *c)
+/*
+ * Beyond the budget a stack is a sample, and where far more is asked for, fewer
+ * samples say as much: an eighth of the rate is left where it is asked for 16 times.
+ * A burst shorter than a second has the whole.
+ */
+static __always_inline void count_asked(struct stack_cpu *c, __u64 now)
+{
+	__u64 passed = now - c->second;
+
+	if (passed < walk.hz)
+		return;
+	c->shift = 0;
+	/* Who pauses begins anew. */
+	if (passed < 2 * walk.hz)
+		c->shift = (c->asked > 2 * stacks_rate) + (c->asked > 4 * stacks_rate) +
+			   (c->asked > 8 * stacks_rate);
+	c->second = now;
+	c->asked = 0;
+}
+
+static __always_inline void give_credit(struct stack_cpu *c)
 {
 	__u64 now = bpf_jiffies64(), passed = now - c->jiffies;
 	__u64 most = (__u64)stacks_rate * walk.hz / STACK_BURST;
 
+	if (!passed)
+		return;
+	count_asked(c, now);
+	c->jiffies = now;
+	c->credit += (passed < walk.hz ? passed : walk.hz) * (stacks_rate >> c->shift);
+	if (c->credit > most)
+		c->credit = most;
+}
+
+/* May this CPU take one more stack? Says nothing of whether it does. */
+static __always_inline bool affordable(struct stack_cpu *c)
+{
 	if (stacks_always)
 		return true;
-	if (passed) {
-		c->jiffies = now;
-		c->credit += (passed < walk.hz ? passed : walk.hz) * stacks_rate;
-		if (c->credit > most)
-			c->credit = most;
-	}
+	give_credit(c);
+	c->asked++;
 	if (c->credit >= walk.hz || leaks())
 		return true;
 	c->refused++;
@@ -289,12 +323,43 @@ static __always_inline void name_socket(struct sock_stacks *s, struct sock *sk)
 	read_addresses(saddr, s->daddr, c);
 }
 
-static __always_inline void put_stacks(struct sock *sk, const struct sock_stacks *s)
+static __always_inline __u32 *stacks_filter_of(__u64 addr)
 {
-	__u64 addr = (__u64)sk;
+	return &stacks_filter[addr * 0x9e3779b97f4a7c15ULL >> (64 - STACKS_FILTER_BITS)];
+}
 
+/*
+ * A tracepoint's first argument as a number: the verifier forbids to calculate with
+ * what it knows to be a pointer.
+ */
+static __always_inline __u64 first_argument(void *ctx)
+{
+	__u64 addr = 0;
+
+	bpf_probe_read_kernel(&addr, sizeof(addr), ctx);
+	return addr;
+}
+
+/* What the map leaves out to make room stays in the filter: it errs to that side. */
+static __always_inline void put_stacks(__u64 addr, const struct sock_stacks *s)
+{
+	__u32 *known = stacks_filter_of(addr);
+
+	/* Before it is there: its end may be seen on another CPU at once. */
+	__sync_fetch_and_add(known, 1);
+	if (!bpf_map_update_elem(&socket_stacks, &addr, s, BPF_NOEXIST))
+		return;
+	__sync_fetch_and_add(known, -1);
 	if (bpf_map_update_elem(&socket_stacks, &addr, s, BPF_ANY))
 		COUNT(stack_lost);
+}
+
+static __always_inline void forget_stacks(__u64 addr)
+{
+	__u32 *known = stacks_filter_of(addr);
+
+	if (*known && !bpf_map_delete_elem(&socket_stacks, &addr))
+		__sync_fetch_and_add(known, -1);
 }
 
 /* CLOSE to SYN_SENT: the port is chosen later, the peer is known. */
@@ -310,7 +375,7 @@ static __noinline int note_connect(void *ctx, struct sock *sk)
 		return 0;
 	sock_cookie(sk);
 	name_socket(&s, sk);
-	put_stacks(sk, &s);
+	put_stacks(first_argument(ctx), &s);
 	return 0;
 }
 
@@ -333,7 +398,6 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 {
 	struct stack_cpu *c = stack_cpu_here();
 	struct sock_stacks s = { .of = STACK_ACCEPT };
-	__u64 addr;
 	struct sock *sk;
 
 	if (!c || !affordable(c))
@@ -348,11 +412,10 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 	if (s.opener == STACK_ID_NONE)
 		return 0;
 	name_socket(&s, sk);
-	put_stacks(sk, &s);
+	put_stacks((__u64)sk, &s);
 	/* Closed by the peer meanwhile: nobody would take it out again. */
-	addr = (__u64)sk;
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
-		bpf_map_delete_elem(&socket_stacks, &addr);
+		forget_stacks((__u64)sk);
 	return 0;
 }
 
@@ -374,7 +437,7 @@ static __noinline int note_eof(void *ctx, struct sock *sk)
 {
 	struct stack_cpu *c = stack_cpu_here();
 	struct sock_stacks *known, s = {};
-	__u64 addr = (__u64)sk;
+	__u64 addr = first_argument(ctx);
 
 	name_socket(&s, sk);
 	known = bpf_map_lookup_elem(&socket_stacks, &addr);
@@ -387,16 +450,8 @@ static __noinline int note_eof(void *ctx, struct sock *sk)
 		return 0;
 	s.reader = take_stack(ctx, c);
 	if (s.reader != STACK_ID_NONE)
-		put_stacks(sk, &s);
+		put_stacks(addr, &s);
 	return 0;
-}
-
-static __always_inline void forget_stacks(struct sock *sk)
-{
-	__u64 addr = (__u64)sk;
-
-	if (bpf_map_lookup_elem(&socket_stacks, &addr))
-		bpf_map_delete_elem(&socket_stacks, &addr);
 }
 
 #endif

@@ -130,11 +130,17 @@ func (d *Detector) Next() (time.Duration, bool) {
 	return d.queue[0].deadline, true
 }
 
+// verdictsKept is for how many verdicts room is kept.
+const verdictsKept = 256
+
 // Verdicts returns what was decided since the last call. The slice is valid
 // until the next call of any method.
 func (d *Detector) Verdicts() []Verdict {
 	v := d.verdicts
-	d.verdicts = d.verdicts[:0]
+	d.verdicts = v[:0]
+	if cap(v) > verdictsKept {
+		d.verdicts = nil // after a storm; a verdict is nearly a kilobyte
+	}
 	return v
 }
 
