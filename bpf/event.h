@@ -218,7 +218,7 @@ struct stack_cpu {
 	__u64 refused;		 /* stacks not taken for want of it */
 	__u64 second;		 /* when the second began that is being counted */
 	__u64 asked;		 /* for stacks in it */
-	__u64 shift;		 /* what the second before it left of the rate: half, a quarter, … */
+	__u64 shift;		 /* how often that halved the rate for the next */
 };
 
 /*

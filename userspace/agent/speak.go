@@ -108,8 +108,8 @@ func (a *Agent) refresh() error {
 	}
 	from := a.spoken
 	a.readTo = min(from+confirmBatch, len(a.pending))
-	for try := 0; from < a.readTo && try < refreshTries && (try == 0 || now-a.readAt >= stale); try++ {
-		a.readAt = now
+	for try, readAt := 0, now; from < a.readTo && try < refreshTries && (try == 0 || now-readAt >= stale); try++ {
+		readAt = now
 		if err := a.confirm(from, a.readTo); err != nil {
 			return err
 		}
