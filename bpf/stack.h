@@ -308,6 +308,7 @@ static __noinline int note_connect(void *ctx, struct sock *sk)
 	s.opener = take_stack(ctx, c);
 	if (s.opener == STACK_ID_NONE)
 		return 0;
+	read_goroutine(&s.goroutine);
 	sock_cookie(sk);
 	name_socket(&s, sk);
 	put_stacks(sk, &s);
@@ -347,6 +348,7 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 	s.opener = take_stack(ctx, c);
 	if (s.opener == STACK_ID_NONE)
 		return 0;
+	read_goroutine(&s.goroutine);
 	name_socket(&s, sk);
 	put_stacks(sk, &s);
 	/* Closed by the peer meanwhile: nobody would take it out again. */
@@ -382,12 +384,16 @@ static __noinline int note_eof(void *ctx, struct sock *sk)
 		s.opener = known->opener;
 		s.reader = known->reader;
 		s.of = known->of;
+		s.goroutine = known->goroutine;
 	}
 	if (!c || s.reader || !affordable(c))
 		return 0;
 	s.reader = take_stack(ctx, c);
-	if (s.reader != STACK_ID_NONE)
-		put_stacks(sk, &s);
+	if (s.reader == STACK_ID_NONE)
+		return 0;
+	s.goroutine = (struct goroutine){};
+	read_goroutine(&s.goroutine);
+	put_stacks(sk, &s);
 	return 0;
 }
 

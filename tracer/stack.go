@@ -176,10 +176,21 @@ func decodeSocketStacks(b []byte, id flow.ID) flow.SocketStacks {
 		return flow.SocketStacks{}
 	}
 	return flow.SocketStacks{
-		Opener:   flow.StackID(le.Uint64(b[8:])),
-		Reader:   flow.StackID(le.Uint64(b[16:])),
-		Accepted: b[48] == uint8(limboStackOfSTACK_ACCEPT),
+		Opener:    flow.StackID(le.Uint64(b[8:])),
+		Reader:    flow.StackID(le.Uint64(b[16:])),
+		Accepted:  b[48] == uint8(limboStackOfSTACK_ACCEPT),
+		Goroutine: decodeGoroutine(b[56:]),
 	}
+}
+
+// decodeGoroutine decodes a struct goroutine. Its parts are known in their order.
+func decodeGoroutine(b []byte) flow.Goroutine {
+	le := binary.LittleEndian
+	g := flow.Goroutine{ID: le.Uint64(b)}
+	if creator := le.Uint64(b[16:]); g.ID != 0 && creator != 0 {
+		g.Created, g.Creator = le.Uint64(b[8:]), creator
+	}
+	return g
 }
 
 // UserStack returns the stack of that id; false if it had to make room for others.
