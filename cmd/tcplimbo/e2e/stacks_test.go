@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -69,12 +70,33 @@ func TestStacksOfGo(t *testing.T) {
 			p.do("stall")
 			waitTold(t, a, p, "close_wait_silent", handlers)
 			waitTold(t, a, p, "syn_sent_stalled", connect)
+			wantGoroutines(t, p.of(a.all(), "close_wait_silent"), fmt.Sprintf("main.serve (main.go:%d)", at["handle"]))
+			wantGoroutines(t, p.of(a.all(), "syn_sent_stalled"), fmt.Sprintf("main.main (main.go:%d)", at["stall"]))
 			for _, r := range a.all() {
 				if strings.Contains(r.line, "handleWell") {
 					t.Errorf("the healthy handler is named: %s", r.line)
 				}
 			}
 		})
+	}
+}
+
+// wantGoroutines fails unless each finding is of a goroutine of its own, made in one
+// place.
+func wantGoroutines(t *testing.T, records []*record, place string) {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		return
+	}
+	seen := map[int64]bool{}
+	for _, r := range records {
+		id := r.num("tcplimbo.stack.goroutine.id")
+		made := r.str("tcplimbo.stack.goroutine.creator")
+		function, at, _ := strings.Cut(made, " (")
+		if short := function + " (" + at[strings.LastIndexByte(at, '/')+1:]; id <= 1 || seen[id] || short != place {
+			t.Errorf("goroutine %d made by %q, want one of its own, made by %s", id, made, place)
+		}
+		seen[id] = true
 	}
 }
 
@@ -103,6 +125,9 @@ func TestStacksOfC(t *testing.T) {
 			p.do("forget")
 			waitTold(t, a, p, "close_wait_silent", map[string]int{named: 1})
 			for _, r := range p.of(a.all(), "close_wait_silent") {
+				if id := r.num("tcplimbo.stack.goroutine.id"); id > 0 {
+					t.Errorf("a goroutine of C: %s", r.line)
+				}
 				for line := range strings.SplitSeq(r.str("code.stacktrace"), "\n") {
 					if !strings.HasPrefix(line, "forget_upstream ") && !strings.HasPrefix(line, "main ") {
 						t.Errorf("a function that was not called: %s", line)
