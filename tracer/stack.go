@@ -18,7 +18,7 @@ import (
 const (
 	// maxStacks is how many distinct stacks are kept, 1.5 MiB of kernel memory:
 	// programs connect and accept in few places. maxSocketStacks is how many
-	// sockets are known by theirs, 8 MiB.
+	// sockets are known by theirs, 9.5 MiB.
 	maxStacks       = 4096
 	maxSocketStacks = 65536
 	// maxLeaky is the size of leaky_processes.
