@@ -27,6 +27,7 @@
 #include "walk.h"
 #include "holders.h"
 #include "goroutine.h"
+#include "unwind.h"
 #include "stack.h"
 #include "syn.h"
 #include "local.h"
@@ -55,7 +56,7 @@ static __always_inline void handle(void *ctx, struct sock *sk, int oldstate, int
 	if (stacks_wanted && newstate == TCP_SYN_SENT)
 		note_connect(ctx, sk);
 	if (stacks_wanted && newstate == TCP_CLOSE)
-		forget_stacks(sk);
+		forget_stacks(first_argument(ctx));
 	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(oldstate))
