@@ -15,8 +15,8 @@
  * within the second half; it is word 36 in 1.26.
  */
 #define G_STATUS 18
-#define G_CREATED 32
-#define G_CREATED_WORDS 8
+#define G_CREATED 33
+#define G_CREATED_WORDS 6
 
 /* _Grunning or _Gsyscall, while the garbage collector scans it, or not. */
 static __always_inline bool in_syscall(__u64 word)
