@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -69,12 +70,40 @@ func TestStacksOfGo(t *testing.T) {
 			p.do("stall")
 			waitTold(t, a, p, "close_wait_silent", handlers)
 			waitTold(t, a, p, "syn_sent_stalled", connect)
+			waitGoroutines(t, a, p, "close_wait_silent", fmt.Sprintf("main.serve (main.go:%d)", at["handle"]))
+			waitGoroutines(t, a, p, "syn_sent_stalled", fmt.Sprintf("main.main (main.go:%d)", at["stall"]))
 			for _, r := range a.all() {
 				if strings.Contains(r.line, "handleWell") {
 					t.Errorf("the healthy handler is named: %s", r.line)
 				}
 			}
 		})
+	}
+}
+
+// waitGoroutines waits until each finding names a goroutine of its own, all made in
+// one place; where they were made may come with an update.
+func waitGoroutines(t *testing.T, a *agent, p *program, kind, place string) {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		return
+	}
+	told := func(all []*record) bool {
+		seen := map[int64]bool{1: true, 0: true}
+		for _, r := range p.of(all, kind) {
+			id := r.num("tcplimbo.stack.goroutine.id")
+			function, at, _ := strings.Cut(r.str("tcplimbo.stack.goroutine.creator"), " (")
+			if seen[id] || function+" ("+at[strings.LastIndexByte(at, '/')+1:] != place {
+				return false
+			}
+			seen[id] = true
+		}
+		return true
+	}
+	if !a.wait(30*time.Second, told) {
+		for _, r := range p.of(a.all(), kind) {
+			t.Errorf("want a goroutine of its own, made by %s: %s", place, r.line)
+		}
 	}
 }
 
@@ -103,6 +132,9 @@ func TestStacksOfC(t *testing.T) {
 			p.do("forget")
 			waitTold(t, a, p, "close_wait_silent", map[string]int{named: 1})
 			for _, r := range p.of(a.all(), "close_wait_silent") {
+				if id := r.num("tcplimbo.stack.goroutine.id"); id > 0 {
+					t.Errorf("a goroutine of C: %s", r.line)
+				}
 				for line := range strings.SplitSeq(r.str("code.stacktrace"), "\n") {
 					if !strings.HasPrefix(line, "forget_upstream ") && !strings.HasPrefix(line, "main ") {
 						t.Errorf("a function that was not called: %s", line)
@@ -160,4 +192,38 @@ func TestStacksOfBefore(t *testing.T) {
 	a := startRun(t)
 	waitTold(t, a, p, "close_wait_silent", map[string]int{" none: older_than_agent": 2})
 	waitTold(t, a, p, "syn_sent_stalled", map[string]int{" none: older_than_agent": 1})
+}
+
+// TestListByStack: `list` counts by the stacks that a running daemon has taken, the
+// first line the most.
+func TestListByStack(t *testing.T) {
+	at := marks(t, "testdata/leaky/main.go")
+	startRun(t, "--stacks", "always", "--close-wait", "1h")
+	p := startProgram(t, buildGo(t, "leaky", "-ldflags=-s -w"))
+	p.do("round")
+	p.do("round")
+	p.do("stall")
+	want := map[string]int{
+		fmt.Sprintf("main.handleUpload (main.go:%d)", at["upload"]): 2,
+		fmt.Sprintf("main.handleStatus (main.go:%d)", at["status"]): 2,
+		fmt.Sprintf("main.fetch (main.go:%d)", at["connect"]):       1,
+	}
+	var got map[string]int
+	for try := 0; try < 20 && !maps.Equal(got, want); try++ {
+		stdout, _ := output(t, "list", "--by", "stack", "-H", "--pid", fmt.Sprint(p.pid), "--state", "close_wait,syn_sent")
+		got = map[string]int{}
+		for line := range strings.Lines(stdout) {
+			// COUNT, OLDEST, KIND, and the functions, of which the first is wanted.
+			fields := strings.Fields(line)
+			var count int
+			if _, err := fmt.Sscan(fields[0], &count); err != nil || len(fields) < 5 {
+				t.Fatalf("%v: %s", err, stdout)
+			}
+			got[fields[3]+" "+fields[4]] += count
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
+	}
 }
