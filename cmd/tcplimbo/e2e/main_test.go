@@ -58,6 +58,12 @@ func build(binary string) error {
 	return nil
 }
 
+// sideBySide lets a test run beside the others that call it, once all others are done.
+// It is for tests that mostly wait, make few sockets, and neither measure how soon a line
+// comes nor ask with [scene.audit] whether anything else was said about this process:
+// their sockets are all its own.
+func sideBySide(t *testing.T) { t.Parallel() }
+
 // needBPF skips without root, and fails instead where the environment says
 // that everything must run.
 func needBPF(t *testing.T) {

@@ -201,6 +201,7 @@ func TestReaderGoesAway(t *testing.T) {
 
 // TestLogFile: lines go to the file too; after SIGUSR1 to a new one.
 func TestLogFile(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	file := filepath.Join(t.TempDir(), "findings.json")
 	a := startRun(t, "-o", "none", "--log-file", file)
