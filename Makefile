@@ -77,7 +77,7 @@ test-parts:
 # These measure how soon a finding comes out: nothing runs beside them. Those that do not, and mostly
 # wait, run side by side at the end (sideBySide).
 test-whole:
-	$(TEST) -p 1 -parallel 4 ./cmd/tcplimbo/e2e/...
+	$(TEST) -p 1 -parallel 3 ./cmd/tcplimbo/e2e/...
 
 test-root: REQUIRE_BPF := 1
 test-root: TEST += $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E env PATH=$(PATH)')
