@@ -126,7 +126,6 @@ func (w *wire) outcome(a *agent, ns uint64, to, want string) {
 
 // TestReasonOfAConnectChanges: an update is written when the cause comes or goes.
 func TestReasonOfAConnectChanges(t *testing.T) {
-	sideBySide(t)
 	needTools(t, "nft", "ip")
 	s := newScene(t)
 	w := newWire(s)

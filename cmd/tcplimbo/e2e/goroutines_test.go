@@ -12,7 +12,6 @@ import (
 // TestGoroutines: with --pprof auto an update names how many goroutines wait in
 // the handler that left the connections, and where, and the profile is kept.
 func TestGoroutines(t *testing.T) {
-	sideBySide(t)
 	needBPF(t)
 	at := marks(t, "testdata/profiled/main.go")
 	dir := filepath.Join(t.TempDir(), "profiles")
