@@ -216,6 +216,9 @@ struct stack_cpu {
 	__u64 jiffies;		 /* when credit was last given */
 	__u64 credit;		 /* stacks that may be taken, times HZ */
 	__u64 refused;		 /* stacks not taken for want of it */
+	__u64 second;		 /* when the second began that is being counted */
+	__u64 asked;		 /* for stacks in it */
+	__u64 shift;		 /* how often that halved the rate for the next */
 };
 
 /*

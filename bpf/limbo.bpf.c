@@ -26,6 +26,7 @@
 #include "census.h"
 #include "walk.h"
 #include "holders.h"
+#include "unwind.h"
 #include "stack.h"
 #include "syn.h"
 #include "local.h"
@@ -54,7 +55,7 @@ static __always_inline void handle(void *ctx, struct sock *sk, int oldstate, int
 	if (stacks_wanted && newstate == TCP_SYN_SENT)
 		note_connect(ctx, sk);
 	if (stacks_wanted && newstate == TCP_CLOSE)
-		forget_stacks(sk);
+		forget_stacks(first_argument(ctx));
 	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(oldstate))

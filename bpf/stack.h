@@ -23,6 +23,13 @@ struct {
 	__type(value, struct sock_stacks);
 } socket_stacks SEC(".maps");
 
+/*
+ * How many sockets of socket_stacks fall together, by their addresses: where stacks
+ * are samples, most sockets that end have none, and learn that for a load.
+ */
+#define STACKS_FILTER_BITS 12
+__u32 stacks_filter[1 << STACKS_FILTER_BITS] = {};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -66,20 +73,47 @@ static __always_inline bool leaks(void)
 	return bpf_map_lookup_elem(&leaky_processes, &pid);
 }
 
-/* May this CPU take one more stack? Says nothing of whether it does. */
-static __always_inline bool affordable(struct stack_cpu *c)
+/*
+ * Beyond the budget a stack is a sample, and where far more is asked for, fewer
+ * samples say as much: an eighth of the rate is left where it is asked for 16 times.
+ * A burst shorter than a second has the whole.
+ */
+static __always_inline void count_asked(struct stack_cpu *c, __u64 now)
+{
+	__u64 passed = now - c->second;
+
+	if (passed < walk.hz)
+		return;
+	c->shift = 0;
+	/* Who pauses begins anew. */
+	if (passed < 2 * walk.hz)
+		c->shift = (c->asked > 2 * stacks_rate) + (c->asked > 4 * stacks_rate) +
+			   (c->asked > 8 * stacks_rate);
+	c->second = now;
+	c->asked = 0;
+}
+
+static __always_inline void give_credit(struct stack_cpu *c)
 {
 	__u64 now = bpf_jiffies64(), passed = now - c->jiffies;
 	__u64 most = (__u64)stacks_rate * walk.hz / STACK_BURST;
 
+	if (!passed)
+		return;
+	count_asked(c, now);
+	c->jiffies = now;
+	c->credit += (passed < walk.hz ? passed : walk.hz) * (stacks_rate >> c->shift);
+	if (c->credit > most)
+		c->credit = most;
+}
+
+/* May this CPU take one more stack? Says nothing of whether it does. */
+static __always_inline bool affordable(struct stack_cpu *c)
+{
 	if (stacks_always)
 		return true;
-	if (passed) {
-		c->jiffies = now;
-		c->credit += (passed < walk.hz ? passed : walk.hz) * stacks_rate;
-		if (c->credit > most)
-			c->credit = most;
-	}
+	give_credit(c);
+	c->asked++;
 	if (c->credit >= walk.hz || leaks())
 		return true;
 	c->refused++;
@@ -89,105 +123,6 @@ static __always_inline bool affordable(struct stack_cpu *c)
 static __always_inline void pay(struct stack_cpu *c)
 {
 	c->credit -= c->credit < walk.hz ? c->credit : walk.hz;
-}
-
-/* How much of the stack is looked at for who called, and of a function's code. */
-#define CALLER_SLOTS 8
-#define CALLED_SIZE 512
-
-static __always_inline __u64 read_user(__u64 addr)
-{
-	__u64 word = 0;
-
-	bpf_probe_read_user(&word, sizeof(word), (void *)addr);
-	return word;
-}
-
-/* Is this address in the function, a short one, that begins there? */
-static __always_inline bool begins(__u64 function, __u64 addr)
-{
-	return function && addr - function < CALLED_SIZE;
-}
-
-/* Where an entry of the procedure linkage table jumps to: [endbr64] [bnd] jmp *slot */
-static __always_inline __u64 linked(__u64 entry)
-{
-	__u64 code = read_user(entry);
-
-	if ((__u32)code == 0xfa1e0ff3)
-		code = read_user(entry += 4);
-	if ((__u8)code == 0xf2)
-		code = read_user(entry += 1);
-	if ((__u16)code != 0x25ff)
-		return 0;
-	return read_user(entry + 6 + (__s64)(__s32)(code >> 16));
-}
-
-/* Is there, before this address, a call of the function that ip is in? amd64. */
-static __noinline bool called_from(__u64 ret, __u64 ip)
-{
-	__u8 code[8] = {};
-	__u64 to;
-
-	if (!ret || ret >> 47 || bpf_probe_read_user(code, sizeof(code), (void *)(ret - 8)))
-		return false;
-	to = ret + (__s64) * (__s32 *)&code[4];
-	if (code[2] == 0xff && code[3] == 0x15) /* call *slot, -fno-plt */
-		return begins(read_user(to), ip);
-	return code[3] == 0xe8 && (begins(to, ip) || begins(linked(to), ip));
-}
-
-/* Is the operand of an instruction 0xff that of a call? Intel SDM, CALL: FF /2. */
-static __always_inline bool indirect(__u8 opcode, __u8 operand)
-{
-	return opcode == 0xff && (operand & 0x38) == 0x10;
-}
-
-/*
- * May a call have put this address there? Without frame pointers the walk takes for
- * a frame whatever the register points to. What cannot be read is left to the
- * reader, who knows what is mapped.
- */
-static __noinline bool after_call(__u64 ret)
-{
-	__u8 code[8] = {};
-
-	if (bpf_probe_read_user(code, sizeof(code), (void *)(ret - 8)))
-		return true;
-	return code[3] == 0xe8 || indirect(code[6], code[7]) || indirect(code[5], code[6]) ||
-	       indirect(code[4], code[5]) || indirect(code[2], code[3]) ||
-	       indirect(code[1], code[2]);
-}
-
-/* How many of the stack's addresses are to be believed. */
-static __always_inline __u32 believed(const struct user_stack *s, __u32 count)
-{
-	if (!core_amd64())
-		return count;
-	for (__u32 i = 1; i < STACK_FRAMES && i < count; i++)
-		if (!after_call(s->frames[i]))
-			return i;
-	return count;
-}
-
-/*
- * The C library's system calls make no frame, so a walk along frame pointers goes
- * from them to their caller's caller. The caller is what they will return to, near
- * the top of the stack; the code before it proves which word that is.
- */
-static __always_inline __u64 hidden_caller(__u64 ip, __u64 next)
-{
-	__u64 words[CALLER_SLOTS] = {}, sp = core_user_sp();
-
-	if (!sp || bpf_probe_read_user(words, sizeof(words), (void *)sp))
-		return 0;
-	for (int i = 0; i < CALLER_SLOTS; i++) {
-		if (words[i] == next)
-			return 0;
-		if (called_from(words[i], ip))
-			return words[i];
-	}
-	return 0;
 }
 
 /* FNV's idea with the golden ratio's multiplier; the shift brings high bits down. */
@@ -289,12 +224,43 @@ static __always_inline void name_socket(struct sock_stacks *s, struct sock *sk)
 	read_addresses(saddr, s->daddr, c);
 }
 
-static __always_inline void put_stacks(struct sock *sk, const struct sock_stacks *s)
+static __always_inline __u32 *stacks_filter_of(__u64 addr)
 {
-	__u64 addr = (__u64)sk;
+	return &stacks_filter[addr * 0x9e3779b97f4a7c15ULL >> (64 - STACKS_FILTER_BITS)];
+}
 
+/*
+ * A tracepoint's first argument as a number: the verifier forbids to calculate with
+ * what it knows to be a pointer.
+ */
+static __always_inline __u64 first_argument(void *ctx)
+{
+	__u64 addr = 0;
+
+	bpf_probe_read_kernel(&addr, sizeof(addr), ctx);
+	return addr;
+}
+
+/* What the map leaves out to make room stays in the filter: it errs to that side. */
+static __always_inline void put_stacks(__u64 addr, const struct sock_stacks *s)
+{
+	__u32 *known = stacks_filter_of(addr);
+
+	/* Before it is there: its end may be seen on another CPU at once. */
+	__sync_fetch_and_add(known, 1);
+	if (!bpf_map_update_elem(&socket_stacks, &addr, s, BPF_NOEXIST))
+		return;
+	__sync_fetch_and_add(known, -1);
 	if (bpf_map_update_elem(&socket_stacks, &addr, s, BPF_ANY))
 		COUNT(stack_lost);
+}
+
+static __always_inline void forget_stacks(__u64 addr)
+{
+	__u32 *known = stacks_filter_of(addr);
+
+	if (*known && !bpf_map_delete_elem(&socket_stacks, &addr))
+		__sync_fetch_and_add(known, -1);
 }
 
 /* CLOSE to SYN_SENT: the port is chosen later, the peer is known. */
@@ -310,7 +276,7 @@ static __noinline int note_connect(void *ctx, struct sock *sk)
 		return 0;
 	sock_cookie(sk);
 	name_socket(&s, sk);
-	put_stacks(sk, &s);
+	put_stacks(first_argument(ctx), &s);
 	return 0;
 }
 
@@ -333,7 +299,6 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 {
 	struct stack_cpu *c = stack_cpu_here();
 	struct sock_stacks s = { .of = STACK_ACCEPT };
-	__u64 addr;
 	struct sock *sk;
 
 	if (!c || !affordable(c))
@@ -348,11 +313,10 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 	if (s.opener == STACK_ID_NONE)
 		return 0;
 	name_socket(&s, sk);
-	put_stacks(sk, &s);
+	put_stacks((__u64)sk, &s);
 	/* Closed by the peer meanwhile: nobody would take it out again. */
-	addr = (__u64)sk;
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
-		bpf_map_delete_elem(&socket_stacks, &addr);
+		forget_stacks((__u64)sk);
 	return 0;
 }
 
@@ -367,36 +331,46 @@ static __always_inline bool names(const struct sock_stacks *known, const struct 
 }
 
 /*
- * The program was told that there is nothing more to read, for the first time. What
- * is known is copied: to make room, the map may give its memory to another socket.
+ * What is known of a socket is copied: to make room, the map may give its memory to
+ * another socket.
+ */
+static __always_inline void known_stacks(struct sock_stacks *s, __u64 addr)
+{
+	struct sock_stacks *known;
+
+	if (!*stacks_filter_of(addr))
+		return;
+	known = bpf_map_lookup_elem(&socket_stacks, &addr);
+	if (!known)
+		return;
+	name_socket(s, (struct sock *)addr);
+	if (!names(known, s))
+		return;
+	s->opener = known->opener;
+	s->reader = known->reader;
+	s->of = known->of;
+}
+
+/*
+ * The program was told that there is nothing more to read, for the first time. Most
+ * of those who are told so close a moment later, so the budget is asked before the
+ * socket is.
  */
 static __noinline int note_eof(void *ctx, struct sock *sk)
 {
 	struct stack_cpu *c = stack_cpu_here();
-	struct sock_stacks *known, s = {};
-	__u64 addr = (__u64)sk;
+	struct sock_stacks s = {};
+	__u64 addr = first_argument(ctx);
 
-	name_socket(&s, sk);
-	known = bpf_map_lookup_elem(&socket_stacks, &addr);
-	if (known && names(known, &s)) {
-		s.opener = known->opener;
-		s.reader = known->reader;
-		s.of = known->of;
-	}
+	known_stacks(&s, addr);
 	if (!c || s.reader || !affordable(c))
 		return 0;
 	s.reader = take_stack(ctx, c);
-	if (s.reader != STACK_ID_NONE)
-		put_stacks(sk, &s);
+	if (s.reader == STACK_ID_NONE)
+		return 0;
+	name_socket(&s, sk);
+	put_stacks(addr, &s);
 	return 0;
-}
-
-static __always_inline void forget_stacks(struct sock *sk)
-{
-	__u64 addr = (__u64)sk;
-
-	if (bpf_map_lookup_elem(&socket_stacks, &addr))
-		bpf_map_delete_elem(&socket_stacks, &addr);
 }
 
 #endif

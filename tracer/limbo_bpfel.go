@@ -225,6 +225,9 @@ type limboStackCpu struct {
 	Jiffies uint64
 	Credit  uint64
 	Refused uint64
+	Second  uint64
+	Asked   uint64
+	Shift   uint64
 }
 
 type limboStackOf uint32
@@ -399,6 +402,7 @@ const (
 	limboVarPromotedFilter       = "promoted_filter"
 	limboVarRetransmitCounts     = "retransmit_counts"
 	limboVarStacksAlways         = "stacks_always"
+	limboVarStacksFilter         = "stacks_filter"
 	limboVarStacksRate           = "stacks_rate"
 	limboVarStacksWanted         = "stacks_wanted"
 	limboVarTraceAges            = "trace_ages"
@@ -532,6 +536,7 @@ type limboVariableSpecs struct {
 	PromotedFilter     *ebpf.VariableSpec `ebpf:"promoted_filter"`
 	RetransmitCounts   *ebpf.VariableSpec `ebpf:"retransmit_counts"`
 	StacksAlways       *ebpf.VariableSpec `ebpf:"stacks_always"`
+	StacksFilter       *ebpf.VariableSpec `ebpf:"stacks_filter"`
 	StacksRate         *ebpf.VariableSpec `ebpf:"stacks_rate"`
 	StacksWanted       *ebpf.VariableSpec `ebpf:"stacks_wanted"`
 	TraceAges          *ebpf.VariableSpec `ebpf:"trace_ages"`
@@ -643,6 +648,7 @@ type limboVariables struct {
 	PromotedFilter     *ebpf.Variable `ebpf:"promoted_filter"`
 	RetransmitCounts   *ebpf.Variable `ebpf:"retransmit_counts"`
 	StacksAlways       *ebpf.Variable `ebpf:"stacks_always"`
+	StacksFilter       *ebpf.Variable `ebpf:"stacks_filter"`
 	StacksRate         *ebpf.Variable `ebpf:"stacks_rate"`
 	StacksWanted       *ebpf.Variable `ebpf:"stacks_wanted"`
 	TraceAges          *ebpf.Variable `ebpf:"trace_ages"`

@@ -75,7 +75,8 @@ func (r *round) run(ctx context.Context) (res *result, err error) {
 	r.undo = append(r.undo, journalFile.Close)
 	r.j = newJournal(journalFile)
 	r.launch = launch{binary: r.binary, dir: r.dir, args: []string{
-		"--output", "json", "--established", "0",
+		// Each socket has a record of its own: the judge counts them.
+		"--output", "json", "--established", "0", "--group-above", "0",
 		"--syn-sent", threshold.String(), "--fin-wait2", threshold.String(),
 		"--close-wait", threshold.String(), "--closing", threshold.String(),
 	}}

@@ -61,10 +61,7 @@ func openRecords(ctx context.Context, in *agentInput) (*records, error) {
 		human: console.New(console.ForTerminal(1, os.Getenv)),
 	}
 	r.ctx, r.stop = context.WithCancel(ctx)
-	if err := r.openStdout(in); err != nil {
-		return nil, err
-	}
-	for _, open := range []func(*agentInput) error{r.openFile, r.openJournal, r.openOTLP} {
+	for _, open := range []func(*agentInput) error{r.openStdout, r.openFile, r.openJournal, r.openOTLP} {
 		if err := open(in); err != nil {
 			return nil, errors.Join(err, r.close())
 		}
@@ -147,17 +144,24 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 
 // Finding implements group.Output.
 func (r *records) Finding(f *finding.Finding) {
+	r.write(classOf(f),
+		func(dst []byte) []byte { return r.json.AppendFinding(dst, f) },
+		func(dst []byte) []byte { return r.human.AppendFinding(dst, f) })
+}
+
+// write gives a record to the sinks, to each kind in its words.
+func (r *records) write(class sink.Class, line, text func(dst []byte) []byte) {
 	if len(r.lines) > 0 {
-		r.buf = r.json.AppendFinding(r.buf[:0], f)
-		r.put(r.lines, classOf(f))
+		r.buf = line(r.buf[:0])
+		r.put(r.lines, class)
 	}
 	if len(r.text) > 0 {
-		r.buf = r.human.AppendFinding(r.buf[:0], f)
-		r.put(r.text, classOf(f))
+		r.buf = text(r.buf[:0])
+		r.put(r.text, class)
 	}
 }
 
-// put gives the finding in buf to some sinks, what follows it to the first.
+// put gives the record in buf to some sinks, what follows it to the first.
 func (r *records) put(sinks []*sink.Sink, class sink.Class) {
 	if then := r.then; then != nil {
 		if sinks[0].PutThen(class, r.buf, then) {
@@ -183,38 +187,23 @@ func (r *records) FindingThen(f *finding.Finding, then func()) {
 
 // Loss implements group.Output.
 func (r *records) Loss(l *finding.Loss) {
-	if len(r.lines) > 0 {
-		r.buf = r.json.AppendLoss(r.buf[:0], l)
-		put(r.lines, sink.Finding, r.buf)
-	}
-	if len(r.text) > 0 {
-		r.buf = r.human.AppendLoss(r.buf[:0], l)
-		put(r.text, sink.Finding, r.buf)
-	}
+	r.write(sink.Finding,
+		func(dst []byte) []byte { return r.json.AppendLoss(dst, l) },
+		func(dst []byte) []byte { return r.human.AppendLoss(dst, l) })
 }
 
 // Group implements group.Output.
 func (r *records) Group(g *finding.Group) {
-	if len(r.lines) > 0 {
-		r.buf = r.json.AppendGroup(r.buf[:0], g)
-		put(r.lines, sink.Finding, r.buf)
-	}
-	if len(r.text) > 0 {
-		r.buf = r.human.AppendGroup(r.buf[:0], g)
-		put(r.text, sink.Finding, r.buf)
-	}
+	r.write(sink.Finding,
+		func(dst []byte) []byte { return r.json.AppendGroup(dst, g) },
+		func(dst []byte) []byte { return r.human.AppendGroup(dst, g) })
 }
 
 // WriteQueue implements group.Output.
 func (r *records) WriteQueue(w *finding.WriteQueue) {
-	if len(r.lines) > 0 {
-		r.buf = r.json.AppendWriteQueue(r.buf[:0], w)
-		put(r.lines, sink.Finding, r.buf)
-	}
-	if len(r.text) > 0 {
-		r.buf = r.human.AppendWriteQueue(r.buf[:0], w)
-		put(r.text, sink.Finding, r.buf)
-	}
+	r.write(sink.Finding,
+		func(dst []byte) []byte { return r.json.AppendWriteQueue(dst, w) },
+		func(dst []byte) []byte { return r.human.AppendWriteQueue(dst, w) })
 }
 
 // summary says at the end what is still open; only people are told.

@@ -99,8 +99,14 @@ func (p *peers) confirm(pending []*detect.Verdict, queries []owner.Query, from, 
 	}
 }
 
-// release lets go of what was found: thousands may have opened at once.
-func (p *peers) release() { p.ends = nil }
+// release lets go of what was asked and found: thousands may have opened at once.
+func (p *peers) release() {
+	p.ends = nil
+	clear(p.socks)
+	if len(p.socks) > keepMax {
+		p.socks, p.asked = nil, nil
+	}
+}
 
 func peerOf(s, end *flow.Sock, holder *finding.Owner) *finding.Peer {
 	if !peer.Joined(s, end) {

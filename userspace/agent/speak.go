@@ -71,13 +71,21 @@ func (a *Agent) speak() error {
 		}
 		verdicts[i].Peer, verdicts[i].Stack = nil, nil
 	}
+	a.release()
+	return nil
+}
+
+// release lets go of what was asked: it points to the verdicts, megabytes of them after
+// a storm. Thousands at once are rare, and their room is not needed before.
+func (a *Agent) release() {
+	clear(a.queries)
+	clear(a.pending)
+	clear(a.again)
 	a.peers.release()
 	if len(a.queries) > keepMax {
-		// Thousands at once are rare, and their memory is not needed before.
 		a.queries, a.pending, a.again = nil, nil, nil
 		a.stacks.release()
 	}
-	return nil
 }
 
 // stale is how old a reading may be when it is put into words. Reading and
@@ -100,8 +108,8 @@ func (a *Agent) refresh() error {
 	}
 	from := a.spoken
 	a.readTo = min(from+confirmBatch, len(a.pending))
-	for try := 0; from < a.readTo && try < refreshTries && (try == 0 || now-a.readAt >= stale); try++ {
-		a.readAt = now
+	for try, readAt := 0, now; from < a.readTo && try < refreshTries && (try == 0 || now-readAt >= stale); try++ {
+		readAt = now
 		if err := a.confirm(from, a.readTo); err != nil {
 			return err
 		}
@@ -118,8 +126,8 @@ func (a *Agent) said(v *detect.Verdict) bool {
 	return ok || v.Status == finding.Open
 }
 
-// keepMax is how many questions' memory is kept for the next ones, some 2 MB.
-const keepMax = 2048
+// keepMax is how many questions' memory is kept for the next ones, half a megabyte.
+const keepMax = 512
 
 // findOwners asks once for all that opens or is updated; what resolves keeps
 // the owner that was found last.

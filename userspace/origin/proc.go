@@ -6,14 +6,12 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/tcplimbo/tcplimbo/userspace/procstat"
 )
 
-const (
-	// maxFile bounds /proc/PID/cgroup: at most some 15 hierarchies of a path each.
-	maxFile = 64 << 10
-	// userHZ is the unit of /proc/PID/stat's times (include/asm-generic/param.h).
-	userHZ = 100
-)
+// maxFile bounds /proc/PID/cgroup: at most some 15 hierarchies of a path each.
+const maxFile = 64 << 10
 
 // placeOf reads in which container the process pid is. ok is false if it is gone,
 // or not the one that started at the given time since boot; a start of 0 is that
@@ -25,12 +23,8 @@ func placeOf(procRoot string, pid uint32, start, before time.Duration) (p Place,
 		return Place{}, false
 	}
 	// Read after the cgroup: a pid that was reused before shows here.
-	stat, err := readLimited(dir + "/stat")
-	if err != nil {
-		return Place{}, false
-	}
-	began, ok := parseStart(stat)
-	if !ok || (start != 0 && began != start.Truncate(time.Second/userHZ)) || (start == 0 && began > before) {
+	is, ok := procstat.Read(dir)
+	if !ok || (start != 0 && !is.Began(start)) || (start == 0 && is.Start > before) {
 		return Place{}, false
 	}
 	return ParseFile(file), true
@@ -68,17 +62,4 @@ func ParseFile(file []byte) Place {
 		}
 	}
 	return best
-}
-
-// parseStart returns when a process started since boot, in hundredths of a second,
-// from /proc/PID/stat. The name in its second field may hold anything; the last
-// parenthesis ends it.
-func parseStart(stat []byte) (time.Duration, bool) {
-	const place = 22 - 3 // starttime (proc(5)), counted from after the name
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) <= place {
-		return 0, false
-	}
-	ticks, err := strconv.ParseUint(string(fields[place]), 10, 62)
-	return time.Duration(ticks) * (time.Second / userHZ), err == nil
 }

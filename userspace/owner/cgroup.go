@@ -29,7 +29,7 @@ func (r *Resolver) Cgroups(t flow.Task) []string {
 		return nil
 	}
 	// Read after the file: a pid that was reused before shows here.
-	if is, ok := r.proc.process(t.PID); !ok || !sameStart(is.began, t.StartBoot) {
+	if is, ok := r.proc.process(t.PID); !ok || !is.Began(t.StartBoot) {
 		return nil
 	}
 	return cgroupPaths(text)

@@ -218,7 +218,7 @@ func (r *Resolver) closer(last *finding.Owner, open bool) finding.Owner {
 	if open {
 		p.Relation = finding.RelationLastHolder
 	}
-	if is, alive := r.proc.process(p.PID); alive && !sameStart(is.began, p.StartBoot) {
+	if is, alive := r.proc.process(p.PID); alive && !is.Began(p.StartBoot) {
 		p.PID, p.TID = 0, 0
 	}
 	return o
@@ -232,12 +232,12 @@ func (r *Resolver) captured(task flow.Task, at time.Duration, relation finding.R
 	switch {
 	case !alive:
 		// The pid is history, and nobody else's.
-	case is.began > at, is.began > at-doubtful && is.name != task.Comm:
+	case is.Start > at, is.Start > at-doubtful && is.Name != task.Comm:
 		p.PID, p.TID = 0, 0
-	case is.kernel:
+	case is.Kernel:
 		return nobody()
 	default:
-		if path, ok := r.proc.program(task.PID, is.began); ok {
+		if path, ok := r.proc.program(task.PID, is.Start); ok {
 			p.Path, p.Executable = path, baseName(path)
 		}
 	}

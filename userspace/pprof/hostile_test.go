@@ -5,12 +5,10 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -23,8 +21,6 @@ import (
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
-
-func procOf(pid uint32) string { return "/proc/" + strconv.FormatUint(uint64(pid), 10) }
 
 // own is this process's profile.
 func own(t testing.TB, name string) []byte {
@@ -234,168 +230,6 @@ func TestDigestIsBounded(t *testing.T) {
 	}
 }
 
-func TestListeners(t *testing.T) {
-	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0000000000000000 100 0 0 10 0
-   1: 00000000:0050 00000000:0000 0A 00000000:00000002 00:00000000 00000000     0        0 12 1 0000000000000000 100 0 0 10 0
-   2: zz000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 13 1 0000000000000000 100 0 0 10 0
-   3: 0100007F:1F90 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 14 1 0000000000000000 100 0 0 10 0
-   4: 0100007F:0051 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 15 1 0000000000000000 100 0 0 10 0
-`
-	const table6 = `  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 00000000000000000000000000000000:1770 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 21 1
-   1: B80D0120000000000000000001000000:1771 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 22 1
-   2: 0000000000000000FFFF00000100007F:1772 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 23 1
-`
-	got := append(parseListeners(strings.NewReader(table)), parseListeners(strings.NewReader(table6))...)
-	want := []listener{
-		{netip.MustParseAddrPort("127.0.0.1:8080"), 11, false},
-		{netip.MustParseAddrPort("0.0.0.0:80"), 12, true},
-		{netip.MustParseAddrPort("[::]:6000"), 21, false},
-		{netip.MustParseAddrPort("[2001:db8::1]:6001"), 22, false},
-		{netip.MustParseAddrPort("127.0.0.1:6002"), 23, false},
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("listeners %v", got)
-	}
-}
-
-func TestReach(t *testing.T) {
-	any, one := netip.AddrPort{}, netip.MustParseAddrPort("10.0.0.1:80")
-	at := func(addr string, inode uint64) listener {
-		return listener{at: netip.MustParseAddrPort(addr), inode: inode}
-	}
-	tests := []struct {
-		name   string
-		mine   listener
-		others []listener
-		want   string
-		only   netip.AddrPort
-	}{
-		{"loopback", at("127.0.0.1:80", 1), nil, "127.0.0.1:80", any},
-		{"one address", at("10.0.0.1:80", 1), nil, "10.0.0.1:80", any},
-		{"all addresses", at("0.0.0.0:80", 1), nil, "127.0.0.1:80", any},
-		{"all IPv6 addresses", at("[::]:80", 1), nil, "[::1]:80 127.0.0.1:80", any},
-		{"another at another port", at("0.0.0.0:80", 1), []listener{at("127.0.0.1:81", 2)}, "127.0.0.1:80", any},
-		{"another at a nearer address", at("0.0.0.0:80", 1), []listener{at("127.0.0.1:80", 2)}, "", any},
-		{"another at an address that is not asked at", at("0.0.0.0:80", 1), []listener{at("10.0.0.1:80", 2)}, "127.0.0.1:80", any},
-		{"another by SO_REUSEPORT", at("0.0.0.0:80", 1), []listener{at("0.0.0.0:80", 2)}, "", any},
-		{"another by SO_REUSEPORT at one address", at("10.0.0.1:80", 1), []listener{at("10.0.0.1:80", 2)}, "", any},
-		{"another takes IPv4", at("[::]:80", 1), []listener{at("0.0.0.0:80", 2)}, "[::1]:80", any},
-		{"another takes all IPv4, and not this one", at("127.0.0.1:80", 1), []listener{at("0.0.0.0:80", 2)}, "127.0.0.1:80", any},
-		{"a second one of its own", at("0.0.0.0:80", 1), []listener{at("0.0.0.0:80", 1)}, "127.0.0.1:80", any},
-		{"the address asked for", at("10.0.0.1:80", 1), nil, "10.0.0.1:80", one},
-		{"all addresses, one asked for", at("[::]:80", 1), nil, "10.0.0.1:80", one},
-		{"all IPv4 addresses, one asked for", at("0.0.0.0:80", 1), nil, "10.0.0.1:80", one},
-		{"another address than the one asked for", at("127.0.0.1:80", 1), nil, "", one},
-		{"another port than the one asked for", at("10.0.0.1:81", 1), nil, "", one},
-		{"all IPv4 addresses, an IPv6 one asked for", at("0.0.0.0:80", 1), nil, "", netip.MustParseAddrPort("[::1]:80")},
-	}
-	for _, tt := range tests {
-		var got []string
-		for _, to := range tt.mine.reachedBy(tt.only) {
-			if !contested(tt.mine, to, append(tt.others, tt.mine), map[uint64]bool{1: true}) {
-				got = append(got, to.String())
-			}
-		}
-		if strings.Join(got, " ") != tt.want {
-			t.Errorf("%s: %v, want %q", tt.name, got, tt.want)
-		}
-	}
-}
-
-// This process's own listener is found, whatever else it has open.
-func TestOwnListener(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	got, err := listenersOf("/proc/self", netip.AddrPort{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Contains(got, netip.MustParseAddrPort(l.Addr().String())) {
-		t.Errorf("listeners %v, want %v among them", got, l.Addr())
-	}
-}
-
-func TestDumpsAreBounded(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "mine.txt"), []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "."+prefix+"half"), []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d, err := OpenDumps(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for i := range maxDumps + 10 {
-		at := time.Unix(int64(i), 0)
-		name, err := d.Keep("../../etc/\x1bx", 7, at, []byte("profile"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(filepath.Join(dir, name), at, at); err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, name)
-	}
-	left := listDir(t, dir)
-	if want := append(names[10:], "mine.txt"); !slices.Equal(left, want) {
-		t.Errorf("%d files are left, first %v", len(left), left[:3])
-	}
-	// By size: two of these fit.
-	big := make([]byte, maxDumpBytes/2-4096)
-	for i := range 3 {
-		at := time.Unix(int64(1000+i), 0)
-		name, err := d.Keep("big", 7, at, big)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(filepath.Join(dir, name), at, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sum := int64(0)
-	for _, name := range listDir(t, dir) {
-		st, err := os.Stat(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += st.Size()
-	}
-	if sum > maxDumpBytes+1 {
-		t.Errorf("%d bytes are kept", sum)
-	}
-}
-
-func listDir(t *testing.T, dir string) []string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
-func TestDumpsNeedAFolder(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenDumps(file); err == nil {
-		t.Error("a file is a folder")
-	}
-}
-
 // Programs that are forgotten make room, those that wait are not forgotten.
 func TestProgramsAreBounded(t *testing.T) {
 	c := New(Options{Now: func() time.Time { return time.Unix(1e9, 0) }})
@@ -433,17 +267,6 @@ func FuzzRead(f *testing.F) {
 		for name, in := range d.in {
 			if in.goroutines < 0 || in.parked.Line < 0 || len(name) > 512 {
 				t.Errorf("in %q: %+v", name, in)
-			}
-		}
-	})
-}
-
-func FuzzListeners(f *testing.F) {
-	f.Add("heading\n   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		for _, l := range parseListeners(strings.NewReader(text)) {
-			if !l.at.IsValid() || l.at.Port() == 0 {
-				t.Errorf("listener %+v", l)
 			}
 		}
 	})

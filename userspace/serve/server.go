@@ -81,9 +81,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Close gives the address back without having served.
-func (s *Server) Close() error { return s.listener.Close() }
-
 // limited is a listener that accepts no more than so many connections at once;
 // others wait in the kernel's accept queue.
 type limited struct {

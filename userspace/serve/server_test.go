@@ -164,7 +164,7 @@ func TestServeOverTheNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the address is not free after the end: %v", err)
 	}
-	again.Close()
+	again.listener.Close()
 }
 
 func TestTakenAddress(t *testing.T) {

@@ -6,15 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/procstat"
 )
-
-// userHZ is the unit of /proc/PID/stat's times (include/asm-generic/param.h).
-const userHZ = 100
 
 // Holders reads the descriptors of all processes that /proc shows and calls fn for
 // each that refers to a wanted socket. The value is only valid during the call. Only
@@ -139,50 +136,29 @@ func (s *Source) task(pid string) (flow.Task, bool) {
 	if err != nil {
 		return flow.Task{}, false
 	}
-	stat, err := os.ReadFile(s.root + "/" + pid + "/stat")
-	if err != nil {
+	is, ok := procstat.Read(s.root + "/" + pid)
+	if !ok {
 		return flow.Task{}, false
 	}
 	status, err := os.ReadFile(s.root + "/" + pid + "/status")
 	if err != nil {
 		return flow.Task{}, false
 	}
-	t := flow.Task{PID: uint32(n), TID: uint32(n)}
-	return t, parseStat(stat, &t) && parseStatus(status, &t)
+	uid, ok := parseUser(status)
+	return flow.Task{PID: uint32(n), TID: uint32(n), UID: uid, Comm: is.Name, StartBoot: is.Start}, ok
 }
 
-// parseStat reads name and start of proc(5) stat. The name in parentheses may hold
-// anything; the last ')' ends it.
-func parseStat(stat []byte, t *flow.Task) bool {
-	begin, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
-	if begin < 0 || begin >= end {
-		return false
-	}
-	const start = 22 - 3 // of what follows the name
-	fields := bytes.Fields(stat[end+1:])
-	if len(fields) <= start {
-		return false
-	}
-	ticks, err := strconv.ParseUint(string(fields[start]), 10, 63)
-	if err != nil || ticks > uint64(1<<63-1)/uint64(time.Second/userHZ) {
-		return false
-	}
-	t.Comm, t.StartBoot = string(stat[begin+1:end]), time.Duration(ticks)*(time.Second/userHZ)
-	return true
-}
-
-// parseStatus reads the real user of proc(5) status, as the tracer does.
-func parseStatus(status []byte, t *flow.Task) bool {
+// parseUser reads the real user of proc(5) status, as the tracer does.
+func parseUser(status []byte) (uint32, bool) {
 	_, rest, ok := bytes.Cut(status, []byte("\nUid:"))
 	if !ok {
-		return false
+		return 0, false
 	}
 	line, _, _ := bytes.Cut(rest, []byte{'\n'})
 	fields := bytes.Fields(line)
 	if len(fields) == 0 {
-		return false
+		return 0, false
 	}
 	uid, err := strconv.ParseUint(string(fields[0]), 10, 32)
-	t.UID = uint32(uid)
-	return err == nil
+	return uint32(uid), err == nil
 }

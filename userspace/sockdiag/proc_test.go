@@ -41,24 +41,39 @@ func TestMounts(t *testing.T) {
 }
 
 func FuzzProc(f *testing.F) {
-	f.Add([]byte("1 (a) b) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 4711 1 1\n"), []byte("Name:\tx\nUid:\t1\t2\t3\t4\n"))
-	f.Add([]byte(")("), []byte("\nUid:"))
-	f.Fuzz(func(t *testing.T, stat, status []byte) {
-		var task flow.Task
-		if parseStat(stat, &task) && task.StartBoot < 0 {
-			t.Errorf("started %v", task.StartBoot)
-		}
-		parseStatus(status, &task)
-		unescape(string(stat))
-		parseInode(stat, "net")
+	f.Add([]byte("Name:\tx\nUid:\t1\t2\t3\t4\n"))
+	f.Add([]byte("\nUid:"))
+	f.Add([]byte("net:[4026532281]"))
+	f.Add([]byte("a\\040b"))
+	f.Fuzz(func(_ *testing.T, text []byte) {
+		parseUser(text)
+		unescape(string(text))
+		parseInode(text, "net")
 	})
 }
 
-func TestParseTask(t *testing.T) {
-	var task flow.Task
-	stat := "1 (a) b) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 4711 1 1\n"
-	if !parseStat([]byte(stat), &task) || !parseStatus([]byte("Name:\tx\nUid:\t7\t8\t9\t9\n"), &task) ||
-		task.Comm != "a) b" || task.StartBoot != 47110*time.Millisecond || task.UID != 7 {
-		t.Errorf("got %+v", task)
+func TestTask(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := &Source{root: root}
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(root, "1", name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("stat", "1 (a) b) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 4711 1 1\n")
+	write("status", "Name:\tx\nUid:\t7\t8\t9\t9\n")
+	want := flow.Task{PID: 1, TID: 1, UID: 7, Comm: "a) b", StartBoot: 47110 * time.Millisecond}
+	if got, ok := s.task("1"); !ok || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, ok, want)
+	}
+	if got, ok := s.task("2"); ok {
+		t.Errorf("a process that is gone is %+v", got)
+	}
+	write("status", "Name:\tx\n")
+	if got, ok := s.task("1"); ok {
+		t.Errorf("a process of no user is %+v", got)
 	}
 }

@@ -69,19 +69,3 @@ func goPackage(function string) string {
 	}
 	return name[:slash+dot]
 }
-
-// Own returns the first function that is the program's own, innermost first;
-// of a stack without one, the outermost that has a name. False if none has.
-func Own(frames []finding.Frame) (finding.Frame, bool) {
-	var last finding.Frame
-	for _, f := range frames {
-		switch {
-		case f.Function == "":
-		case !f.Plumbing:
-			return f, true
-		case goPackage(f.Function) != "runtime":
-			last = f
-		}
-	}
-	return last, last.Function != ""
-}

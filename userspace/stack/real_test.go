@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
+	"github.com/tcplimbo/tcplimbo/userspace/procstat"
 )
 
 // spoken is a frame as the child's own runtime sees it.
@@ -74,13 +75,17 @@ func run(t *testing.T, bin string, args ...string) *child {
 		}
 	}
 	t.Cleanup(c.end)
-	stat, err := os.ReadFile(filepath.Join("/proc", itoa(c.pid), "stat"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ticks, _ := statField(stat, placeStart)
-	c.start = time.Duration(ticks) * (time.Second / userHZ)
+	c.start = c.stat(t).Start
 	return c
+}
+
+func (c *child) stat(t *testing.T) procstat.Process {
+	t.Helper()
+	is, ok := procstat.Read(filepath.Join("/proc", itoa(c.pid)))
+	if !ok {
+		t.Fatal("the child is gone")
+	}
+	return is
 }
 
 func (c *child) speak(t *testing.T, v any) {
@@ -158,7 +163,7 @@ func TestGo(t *testing.T) {
 					t.Errorf("frame %d is %s %s:%d in %s\nwant %s %s:%d", i, g.Function, g.File, g.Line, g.Module, w.Function, w.File, w.Line)
 				}
 			}
-			if own, ok := Own(got); !ok || own.Function != want[0].Function {
+			if own, ok := (&finding.Stack{Frames: got}).Own(); !ok || own.Function != want[0].Function {
 				t.Errorf("own function %+v, want %s", own, want[0].Function)
 			}
 		})

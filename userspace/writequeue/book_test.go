@@ -1,7 +1,9 @@
 package writequeue
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -75,6 +77,58 @@ func TestResolvedOnceEach(t *testing.T) {
 		p.next()
 	}
 	p.want(t, "open pending", "resolved pending")
+}
+
+// However many are above their limit, few warnings are open; the others come where
+// some end.
+func TestWarningsAreBounded(t *testing.T) {
+	const more, end = 50, 20
+	book := New(limits)
+	queues := map[flow.Pair]flow.WriteQueue{}
+	for i := range uint32(warningsMax + more) {
+		pair := client
+		pair.NetNS = i
+		queues[pair] = queue(pair, limits.Pending+1, 0, 0)
+	}
+	open, now := map[flow.Pair]bool{}, time.Duration(0)
+	patrol := func(times, want int) {
+		t.Helper()
+		for range times {
+			now += 2 * time.Second
+			book.Patrol(slices.Collect(maps.Values(queues)), now, func(w *finding.WriteQueue) {
+				switch {
+				case (w.Status == finding.Open) == open[w.Pair]:
+					t.Fatalf("%s again for %v", w.Status, w.Pair)
+				case open[w.Pair]:
+					delete(open, w.Pair)
+				default:
+					open[w.Pair] = true
+				}
+				if len(open) > warningsMax {
+					t.Fatalf("%d warnings are open", len(open))
+				}
+			})
+			if above := book.Above()[finding.LimitPending]; above != len(queues) {
+				t.Fatalf("%d are above the limit, want %d", above, len(queues))
+			}
+		}
+		if len(open) != want {
+			t.Fatalf("%d warnings are open, want %d", len(open), want)
+		}
+	}
+	patrol(2*calm, warningsMax)
+	over := slices.Collect(maps.Keys(open))[:end]
+	for _, pair := range over {
+		delete(queues, pair)
+	}
+	patrol(calm+1, warningsMax)
+	for _, pair := range over {
+		if open[pair] {
+			t.Errorf("%v has not ended", pair)
+		}
+	}
+	clear(queues)
+	patrol(calm, 0)
 }
 
 func TestWarningsTurnedOff(t *testing.T) {

@@ -207,9 +207,6 @@ func (s *Set) Truths() []*Truth {
 	return out
 }
 
-// Namespace returns the namespace the sockets are in, nil for the host's.
-func (s *Set) Namespace() *Namespace { return s.spec.NS }
-
 // FDs returns the stuck descriptors of this process.
 func (s *Set) FDs() []int {
 	var out []int

@@ -134,15 +134,7 @@ func wantStall(t *testing.T, a *agent, r *record, from, to time.Time, exact bool
 func TestPeerSilent(t *testing.T) {
 	s := newScene(t)
 	near := s.namespace(false)
-	lab, err := workload.NewLab(near)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := s.lab(near)
 	if err := lab.Answer(); err != nil {
 		t.Fatal(err)
 	}
@@ -152,10 +144,13 @@ func TestPeerSilent(t *testing.T) {
 	if err := lab.Silence(); err != nil {
 		t.Fatal(err)
 	}
+	said := func(ends ...workload.Tuple) func([]*record) bool {
+		return func(records []*record) bool {
+			return slices.ContainsFunc(records, func(r *record) bool { return r.finding() && slices.Contains(ends, r.tuple()) })
+		}
+	}
 	// Idle connections whose peer is gone show nothing, so nothing is said.
-	if a.wait(stallAfter, func(r []*record) bool {
-		return slices.ContainsFunc(r, func(r *record) bool { return r.finding() && r.tuple() == l.nearT })
-	}) {
+	if a.wait(stallAfter+time.Second, said(l.nearT, l.farT)) {
 		t.Fatal("said something of an idle connection")
 	}
 	from := time.Now()
@@ -174,6 +169,9 @@ func TestPeerSilent(t *testing.T) {
 		t.Errorf("outcome: %s", r.line)
 	}
 	a.stop(syscall.SIGTERM)
+	if said(l.farT)(a.all()) {
+		t.Error("said something of the end that owes nothing")
+	}
 	s.truths = []*workload.Truth{{Local: l.nearT.Local, Peer: l.nearT.Peer, NetNS: l.nearT.NetNS}}
 	s.audit(a, true)
 }

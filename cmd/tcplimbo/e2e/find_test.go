@@ -144,15 +144,7 @@ func TestSilentNetwork(t *testing.T) {
 	s := newScene(t)
 	a := startRun(t)
 	near := s.namespace(true)
-	lab, err := workload.NewLab(near)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := s.lab(near)
 	var sets []*workload.Set
 	for _, f := range workload.Families() {
 		sets = append(sets, s.make(workload.Spec{Kind: workload.SynSent, Family: f, Count: 5, NS: near, Lab: lab}))

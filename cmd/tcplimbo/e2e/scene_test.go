@@ -79,6 +79,21 @@ func (s *scene) namespace(named bool) *workload.Namespace {
 	return ns
 }
 
+// lab is a way out of a namespace, which ends with the test.
+func (s *scene) lab(near *workload.Namespace) *workload.Lab {
+	s.t.Helper()
+	lab, err := workload.NewLab(near)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	return lab
+}
+
 func (s *scene) child(o workload.ChildOptions) *workload.Child {
 	s.t.Helper()
 	c, err := workload.StartChild(o)

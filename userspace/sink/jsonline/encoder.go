@@ -5,6 +5,7 @@
 package jsonline
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -117,14 +118,35 @@ func (e *Encoder) appendTransition(dst []byte, t *finding.Transition, p *parts) 
 
 // AppendLoss appends a note of lost kernel records as one line.
 func (e *Encoder) AppendLoss(dst []byte, l *finding.Loss) []byte {
-	dst = appendTime(dst, `{"time":`, l.Time)
-	dst = append(dst, `,"level":"warn"`...)
-	dst = appendText(dst, `,"message":`, l.Message, maxMessage)
-	dst = append(dst, `,"event.name":"tcplimbo.loss"`+schema...)
+	dst = appendBegin(dst, l.Time, levelWarn, l.Message, maxMessage, "tcplimbo.loss")
 	dst = appendText(dst, `,"tcplimbo.loss.where":`, l.Where, maxWhere)
 	dst = appendUint(dst, `,"tcplimbo.loss.count":`, l.Count)
 	dst = appendBool(dst, `,"tcplimbo.loss.reread":`, l.Reread)
 	return append(dst, e.tail...)
+}
+
+const (
+	levelInfo = "info"
+	levelWarn = "warn"
+)
+
+// levelOf: what is over needs nobody's look.
+func levelOf(s finding.Status) string {
+	if s == finding.Resolved {
+		return levelInfo
+	}
+	return levelWarn
+}
+
+// appendBegin appends what each line begins with, but for transitions, see
+// appendHead. The message is at most limit bytes long; level and event are names of
+// our own.
+func appendBegin(dst []byte, t time.Time, level, message string, limit int, event string) []byte {
+	dst = appendFirst(dst, t)
+	dst = appendName(dst, `,"level":`, level)
+	dst = appendText(dst, `,"message":`, message, limit)
+	dst = appendName(dst, `,"event.name":`, event)
+	return append(dst, schema...)
 }
 
 // schema is the member that names finding.SchemaVersion; a test compares.
@@ -153,9 +175,12 @@ func appendState(dst []byte, id *flow.ID, state flow.State) []byte {
 }
 
 func appendAddresses(dst []byte, id *flow.ID) []byte {
-	dst = appendAddrPort(dst, `,"network.local.address":`, `,"network.local.port":`, id.Local, true)
-	dst = appendAddrPort(dst, `,"network.peer.address":`, `,"network.peer.port":`, id.Peer, false)
-	return appendCommunityID(dst, id)
+	return appendCommunityID(appendEnds(dst, id.Local, id.Peer), id)
+}
+
+func appendEnds(dst []byte, local, peer netip.AddrPort) []byte {
+	dst = appendAddrPort(dst, `,"network.local.address":`, `,"network.local.port":`, local, true)
+	return appendAddrPort(dst, `,"network.peer.address":`, `,"network.peer.port":`, peer, false)
 }
 
 // appendCommunityID appends what the peer's host calls the same connection.

@@ -20,18 +20,11 @@ func (e *Encoder) AppendFinding(dst []byte, f *finding.Finding) []byte {
 
 func (e *Encoder) appendFinding(dst []byte, f *finding.Finding, limit *limits) []byte {
 	begin := len(dst)
-	dst = appendTime(dst, `{"time":`, f.Time)
-	level, event := "warn", "tcplimbo.finding"
-	if f.Status == finding.Resolved {
-		level = "info"
-	}
+	level, event := levelOf(f.Status), "tcplimbo.finding"
 	if f.Kind == finding.KindNone {
-		level, event = "info", "tcplimbo.socket"
+		level, event = levelInfo, "tcplimbo.socket"
 	}
-	dst = appendName(dst, `,"level":`, level)
-	dst = appendText(dst, `,"message":`, f.Message, limit.message)
-	dst = appendName(dst, `,"event.name":`, event)
-	dst = append(dst, schema...)
+	dst = appendBegin(dst, f.Time, level, f.Message, limit.message, event)
 	dst = appendVerdict(dst, f)
 	dst = append(dst, `,"network.transport":"tcp"`...)
 	dst = appendConnection(dst, &f.Sock.ID, f.Sock.State)

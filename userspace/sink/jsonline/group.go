@@ -19,14 +19,7 @@ func (e *Encoder) AppendGroup(dst []byte, g *finding.Group) []byte {
 
 func (e *Encoder) appendGroup(dst []byte, g *finding.Group, limit *limits) []byte {
 	begin := len(dst)
-	dst = appendTime(dst, `{"time":`, g.Time)
-	level := "warn"
-	if g.Status == finding.Resolved {
-		level = "info"
-	}
-	dst = appendName(dst, `,"level":`, level)
-	dst = appendText(dst, `,"message":`, g.Message, limit.message)
-	dst = append(dst, `,"event.name":"tcplimbo.group"`+schema...)
+	dst = appendBegin(dst, g.Time, levelOf(g.Status), g.Message, limit.message, "tcplimbo.group")
 	dst = appendText(dst, `,"tcplimbo.group.id":`, g.ID, maxID)
 	dst = appendName(dst, `,"tcplimbo.group.status":`, g.Status.String())
 	if g.Kind != finding.KindNone {
@@ -80,8 +73,7 @@ func appendService(dst []byte, g *finding.Group) []byte {
 		id = flow.ID{Local: g.Service}
 	}
 	dst = appendState(dst, &id, flow.StateUnknown)
-	dst = appendAddrPort(dst, `,"network.local.address":`, `,"network.local.port":`, id.Local, true)
-	dst = appendAddrPort(dst, `,"network.peer.address":`, `,"network.peer.port":`, id.Peer, false)
+	dst = appendEnds(dst, id.Local, id.Peer)
 	return appendName(dst, `,"tcplimbo.tcp.role":`, g.Role.String())
 }
 

@@ -7,21 +7,15 @@ import (
 
 // AppendWriteQueue appends a warning about write queues as one line.
 func (e *Encoder) AppendWriteQueue(dst []byte, w *finding.WriteQueue) []byte {
-	dst = appendTime(dst, `{"time":`, w.Time)
-	level, role := "warn", flow.RoleServer
-	if w.Status == finding.Resolved {
-		level = "info"
-	}
+	dst = appendBegin(dst, w.Time, levelOf(w.Status), w.Message, maxMessage, "tcplimbo.write_queue")
+	dst = append(dst, `,"network.transport":"tcp"`...)
+	id := flow.ID{Local: w.Local, Peer: w.Peer, NetNS: w.NetNS}
+	dst = appendState(dst, &id, flow.StateEstablished)
+	dst = appendEnds(dst, w.Local, w.Peer)
+	role := flow.RoleServer
 	if w.Client() {
 		role = flow.RoleClient
 	}
-	dst = appendName(dst, `,"level":`, level)
-	dst = appendText(dst, `,"message":`, w.Message, maxMessage)
-	dst = append(dst, `,"event.name":"tcplimbo.write_queue"`+schema+`,"network.transport":"tcp"`...)
-	id := flow.ID{Local: w.Local, Peer: w.Peer, NetNS: w.NetNS}
-	dst = appendState(dst, &id, flow.StateEstablished)
-	dst = appendAddrPort(dst, `,"network.local.address":`, `,"network.local.port":`, w.Local, true)
-	dst = appendAddrPort(dst, `,"network.peer.address":`, `,"network.peer.port":`, w.Peer, false)
 	dst = appendName(dst, `,"tcplimbo.tcp.role":`, role.String())
 	dst = appendUintIf(dst, `,"tcplimbo.socket.netns":`, uint64(w.NetNS))
 	dst = appendName(dst, `,"tcplimbo.write_queue.limit":`, w.Limit.String())
