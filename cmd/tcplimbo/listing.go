@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer"
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/explain"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/group"
@@ -87,10 +88,17 @@ func printTable(in *listInput, rows []finding.Finding, pods bool) error {
 	return err
 }
 
+// limboStates are those in which a socket is in limbo if it stays.
+const limboStates = flow.StateSet(1<<flow.StateSynSent | 1<<flow.StateFinWait1 | 1<<flow.StateFinWait2 |
+	1<<flow.StateCloseWait | 1<<flow.StateLastAck | 1<<flow.StateClosing)
+
 // nothing says whether that is good news.
 func nothing(in *listInput) string {
-	if in.All || in.States != 0 || in.OlderThan != 0 || in.PID != 0 || in.NetNS != 0 || in.Port != 0 {
+	switch {
+	case in.All || in.States&^limboStates != 0:
 		return "no such socket"
+	case in.States != 0 || in.OlderThan != 0 || in.PID != 0 || in.NetNS != 0 || in.Port != 0:
+		return "nothing in limbo that fits these filters"
 	}
 	return "nothing in limbo"
 }

@@ -22,8 +22,8 @@ func manCommand(others []*command) *command {
 
 const manDescription = "tcplimbo finds TCP sockets that look fine to the program that owns them and are not: connects that nobody " +
 	"answers (SYN_SENT), half-closed sockets whose peer never finishes (FIN_WAIT2), sockets that the peer closed and the " +
-	"program forgot (CLOSE_WAIT), and closes that are never acknowledged. It says who holds the socket, why it is stuck, " +
-	"and when the kernel will give up, if ever."
+	"program forgot (CLOSE_WAIT), closes that are never acknowledged, and connections whose data no longer moves (ESTABLISHED). " +
+	"It says who holds the socket, why it is stuck, and when the kernel will give up, if ever."
 
 const manPrivileges = "run, list and trace load BPF programs. That takes CAP_BPF and CAP_PERFMON (or root) and Linux 5.10 or newer with " +
 	"BTF. CAP_SYS_PTRACE lets them name the executables of other users' processes. tcplimbo check tells what is missing."

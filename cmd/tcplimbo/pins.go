@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -81,7 +82,7 @@ func (w *world) unpin(c *cli.Context) error {
 	}
 	there, err := tracer.Unpin(dir)
 	if err != nil {
-		return err
+		return unpinning(err)
 	}
 	said := "removed what was kept in "
 	if !there {
@@ -89,4 +90,15 @@ func (w *world) unpin(c *cli.Context) error {
 	}
 	_, err = fmt.Fprintln(c.App.Writer, readable.Safe(said+dir, maxErrorLine))
 	return writing(err)
+}
+
+// unpinning adds what to do where the error only says what is in the way.
+func unpinning(err error) error {
+	switch {
+	case errors.Is(err, tracer.ErrPinsInUse):
+		return fmt.Errorf("%w; stop it first", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w; name the directory that was given to run", err)
+	}
+	return err
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/userspace/readable"
 )
 
@@ -167,6 +170,23 @@ func TestExitCodes(t *testing.T) {
 		var errs strings.Builder
 		if code := report(&errs, tt.err); code != tt.code || errs.String() != tt.want {
 			t.Errorf("%.40v: got %d %q, want %d %q", tt.err, code, errs.String(), tt.code, tt.want)
+		}
+	}
+}
+
+// What unpin cannot do is said with what to do about it.
+func TestUnpinAdvice(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{nil, ""},
+		{&os.PathError{Op: "stat", Path: "/x", Err: syscall.ENOENT}, "; name the directory that was given to run"},
+		{fmt.Errorf("locking: %w", tracer.ErrPinsInUse), "; stop it first"},
+		{tracer.ErrNotBPFFS, "(mount -t bpf bpf /sys/fs/bpf)"},
+	} {
+		if got := unpinning(tt.err); (got == nil) != (tt.err == nil) || !strings.HasSuffix(fmt.Sprint(got), cmp.Or(tt.want, "<nil>")) {
+			t.Errorf("%v is said as %q", tt.err, got)
 		}
 	}
 }

@@ -230,6 +230,10 @@ func stirs(v *detect.Verdict, s *flow.Sock) bool {
 }
 
 func (a *Agent) write(v *detect.Verdict, now time.Duration, wall time.Time) {
+	if v.Live {
+		v.At = now
+		a.detector.Told(v, now)
+	}
 	f := &a.record
 	*f = finding.Finding{
 		ID:         v.ID,

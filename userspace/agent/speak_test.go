@@ -146,6 +146,33 @@ func TestRecordsAreOfTheirMoment(t *testing.T) {
 	})
 }
 
+// Each gap between two lines is at least double the one before, also where finding
+// the holders takes now long, now short.
+func TestGapsBetweenUpdatesDouble(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		b.k.enter(fakeSock(1, 1, flow.StateCloseWait), flow.Task{})
+		slow := false
+		b.k.meanwhile("Holders", func() {
+			if slow = !slow; slow {
+				time.Sleep(500 * time.Millisecond)
+			}
+		})
+		b.pass(100 * closeAge)
+		b.k.meanwhile("Holders", nil)
+		all := b.out.take()
+		if len(all) < 5 {
+			t.Fatalf("%d records", len(all))
+		}
+		for i, f := range all[2:] {
+			gap, before := f.Time.Sub(all[i+1].Time), all[i+1].Time.Sub(all[i].Time)
+			if gap < 2*before || f.Duration-all[i+1].Duration < 2*before {
+				t.Errorf("%v after the last record, which came %v after its own", gap, before)
+			}
+		}
+	})
+}
+
 // What is resolved names who was found last; who held it last
 // stays known through all updates.
 func TestOwners(t *testing.T) {

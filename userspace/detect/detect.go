@@ -77,6 +77,10 @@ type Verdict struct {
 	entry *entry
 	// was is the reason that was written before, if this is an update.
 	was finding.Reason
+	// paced tells an update that was due, and last when the finding was spoken of
+	// before, from one whose reason changed.
+	paced bool
+	last  time.Duration
 }
 
 // Detector holds the sockets that may be or are in limbo.

@@ -69,15 +69,31 @@ func (d *Detector) judge(ent *entry, s *flow.Sock, now time.Duration) {
 }
 
 func (d *Detector) update(ent *entry, reason finding.Reason, now time.Duration) {
-	was := ent.reason
-	ent.reason = reason
-	d.verdict(ent, finding.Update, now).was = was
+	v := d.verdict(ent, finding.Update, now)
+	v.was, ent.reason = ent.reason, reason
+	v.Reason = reason
 	if now >= ent.nextUpdate {
-		// Twice what it was, and not what it was meant to be: it may be late.
-		last := ent.nextUpdate - ent.interval
-		ent.interval = 2 * (now - last)
-		ent.nextUpdate = now + ent.interval
+		v.paced, v.last = true, ent.nextUpdate-ent.interval
+		d.Told(v, now)
 	}
+}
+
+// Told says when an open or an update was written, which may be well after it was
+// decided on a busy host. The next one waits twice as long as this one did, and not
+// as this one was meant to; an update for a new reason changes nothing.
+func (d *Detector) Told(v *Verdict, now time.Duration) {
+	f := v.entry.flag
+	switch {
+	case f == nil || f.id != v.ID:
+		return // resolved meanwhile
+	case v.Status == finding.Open:
+		f.interval = f.threshold
+	case v.paced:
+		f.interval = 2 * (now - v.last)
+	default:
+		return
+	}
+	f.nextUpdate = now + f.interval
 }
 
 // learn keeps what a reading tells beyond what events said.

@@ -39,6 +39,33 @@ func TestUpdates(t *testing.T) {
 	}
 }
 
+// What counts is when a line was written, which takes its time on a busy host.
+func TestUpdatesThatAreWrittenLate(t *testing.T) {
+	l := newLab(t, testThreshold)
+	s := socket(0x100, 7, flow.StateCloseWait)
+	l.put(s)
+	l.promoted(s, born)
+	l.now = born + 30*second
+	var written []time.Duration
+	for late := 10 * second; len(written) < 6; late = (late * 7) % (11 * second) {
+		l.look()
+		for _, v := range l.verdicts() {
+			l.now += late
+			l.d.Told(&v, l.now)
+			written = append(written, l.now)
+		}
+		l.now += 777 * time.Millisecond
+	}
+	if gap := written[1] - written[0]; gap < 30*second {
+		t.Errorf("the first update came %v after the open", gap)
+	}
+	for i := 2; i < len(written); i++ {
+		if gap, before := written[i]-written[i-1], written[i-1]-written[i-2]; gap < 2*before {
+			t.Errorf("update %d came %v after the last, and that %v after its own", i, gap, before)
+		}
+	}
+}
+
 func TestUpdateWhenTheReasonChanges(t *testing.T) {
 	l := newLab(t, testThreshold)
 	s := socket(0x100, 7, flow.StateCloseWait)

@@ -14,6 +14,8 @@ type layout struct {
 	width   [columns]int
 	total   int // the terminal's width, 0 for no limit
 	stacked bool
+	// whyBelow: the reason has a line of its own too.
+	whyBelow bool
 }
 
 const (
@@ -40,6 +42,11 @@ func (g *grid) layout(total int, pods bool) *layout {
 		return l
 	}
 	l = &layout{grid: g, cols: columns(stackedColumns), width: g.widest, total: total, stacked: true}
+	if l.shrink() {
+		return l
+	}
+	l = &layout{grid: g, cols: columns(stackedColumns), width: g.widest, total: total, stacked: true, whyBelow: true}
+	l.drop(colWhy)
 	// If even this does not fit, the terminal wraps it; nothing else may go.
 	l.shrink()
 	return l
@@ -95,6 +102,10 @@ func (l *layout) appendHeader(dst []byte) []byte {
 		dst = l.appendCell(dst, i, []byte(heads[col]), len(heads[col]))
 	}
 	dst = append(dst, '\n')
+	if l.whyBelow {
+		dst = appendSpaces(dst, indent)
+		dst = append(dst, heads[colWhy]+"\n"...)
+	}
 	if l.stacked {
 		dst = appendSpaces(dst, indent)
 		dst = append(dst, heads[colLocal]+arrow+heads[colPeer]+"\n"...)
@@ -113,6 +124,11 @@ func (l *layout) appendRow(dst []byte, row int) []byte {
 		dst = l.appendCell(dst, i, text, width)
 	}
 	dst = append(dst, '\n')
+	if l.whyBelow {
+		dst = appendSpaces(dst, indent)
+		dst = append(dst, l.cellText(row+colWhy, l.width[colWhy])...)
+		dst = append(dst, '\n')
+	}
 	if l.stacked {
 		dst = l.appendAddresses(dst, row)
 	}

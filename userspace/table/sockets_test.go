@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -149,7 +150,8 @@ func checkTable(t *testing.T, rows []finding.Finding, width int) {
 // state, age, process and reason are always there.
 func TestWhatGoesFirst(t *testing.T) {
 	for width := range 200 {
-		head, _, _ := strings.Cut(string(AppendSockets(nil, ipv4Rows(), Options{Width: width})), "\n")
+		// The first row begins with a state in capital letters too.
+		head, _, _ := strings.Cut(string(AppendSockets(nil, ipv4Rows(), Options{Width: width})), "\n"+ipv4Rows()[0].Sock.State.Label())
 		has := func(name string) bool { return slices.Contains(strings.Fields(head), name) }
 		if !has("STATE") || !has("AGE") || !has("PROCESS") || !has("WHY") {
 			t.Errorf("width %d: %s", width, head)
@@ -157,6 +159,23 @@ func TestWhatGoesFirst(t *testing.T) {
 		if (has("RETR") && !has("SEND-Q")) || (has("SEND-Q") && !has("ENDS")) {
 			t.Errorf("width %d drops the wrong column: %s", width, head)
 		}
+	}
+}
+
+// TestVeryNarrow: a pane of 40 cells is enough for what most hosts have.
+func TestVeryNarrow(t *testing.T) {
+	row := ipv4Rows()[1]
+	row.Duration, row.SinceExact = 100*time.Hour, false
+	row.Owner.Process.Executable, row.Owner.Process.PID, row.Owner.Process.FD = "backend-worker", 54321, 12
+	row.Owner.Total = 1
+	out := string(AppendSockets(nil, []finding.Finding{row}, Options{Width: 40}))
+	for line := range strings.Lines(out) {
+		if w := readable.Width(strings.TrimSuffix(line, "\n")); w > 40 {
+			t.Errorf("%d cells in %q", w, line)
+		}
+	}
+	if !strings.Contains(out, "\n  "+row.Reason.String()+"\n") {
+		t.Errorf("the reason has no line of its own:\n%s", out)
 	}
 }
 
