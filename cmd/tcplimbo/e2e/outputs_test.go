@@ -56,6 +56,7 @@ func fileRecords(t *testing.T, path string) []*record {
 // TestStoppedReader: while the reader of standard output is stopped, the log file
 // gets every finding in time, and afterwards the reader gets them all.
 func TestStoppedReader(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	dir := t.TempDir()
 	log, out, ready := filepath.Join(dir, "log.json"), filepath.Join(dir, "out.json"), filepath.Join(dir, "ready")
@@ -130,6 +131,7 @@ func waitFile(t *testing.T, path string) {
 // TestFullDisk: a full disk under the log file is told once, keeps standard output
 // going, and what waited is written when there is room.
 func TestFullDisk(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tcplimbo-test", dir, "tmpfs", 0, "size=16m"); err != nil {

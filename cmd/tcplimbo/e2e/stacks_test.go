@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -53,8 +54,9 @@ var goBuilds = map[string][]string{
 }
 
 // TestStacksOfGo: each forgotten connection names the handler that forgot it and
-// the line; the healthy handler is never named.
+// the line; the healthy handler is never named. One agent looks at all builds.
 func TestStacksOfGo(t *testing.T) {
+	sideBySide(t)
 	needBPF(t)
 	at := marks(t, "testdata/leaky/main.go")
 	handlers := map[string]int{
@@ -62,23 +64,38 @@ func TestStacksOfGo(t *testing.T) {
 		fmt.Sprintf("eof_read main.handleStatus (main.go:%d)", at["status"]): 1,
 	}
 	connect := map[string]int{fmt.Sprintf("connect main.fetch (main.go:%d)", at["connect"]): 1}
+	a := startRun(t, "--stacks", "always")
+	programs := map[string]*program{}
 	for name, flags := range goBuilds {
+		p := startProgram(t, buildGo(t, "leaky", flags...))
+		p.do("round")
+		p.do("stall")
+		programs[name] = p
+	}
+	for name, p := range programs {
 		t.Run(name, func(t *testing.T) {
-			a := startRun(t, "--stacks", "always")
-			p := startProgram(t, buildGo(t, "leaky", flags...))
-			p.do("round")
-			p.do("stall")
 			waitTold(t, a, p, "close_wait_silent", handlers)
 			waitTold(t, a, p, "syn_sent_stalled", connect)
 			waitGoroutines(t, a, p, "close_wait_silent", fmt.Sprintf("main.serve (main.go:%d)", at["handle"]))
 			waitGoroutines(t, a, p, "syn_sent_stalled", fmt.Sprintf("main.main (main.go:%d)", at["stall"]))
-			for _, r := range a.all() {
-				if strings.Contains(r.line, "handleWell") {
-					t.Errorf("the healthy handler is named: %s", r.line)
-				}
-			}
 		})
 	}
+	for _, r := range a.all() {
+		if strings.Contains(r.line, "handleWell") {
+			t.Errorf("the healthy handler is named: %s", r.line)
+		}
+	}
+	a.stop(syscall.SIGTERM)
+}
+
+var cBuilds = map[string]struct{ flags, args []string }{
+	"frame pointers":             {[]string{"-fno-omit-frame-pointer"}, nil},
+	"frame pointers, threads":    {[]string{"-fno-omit-frame-pointer"}, []string{"threads"}},
+	"no frame pointers":          {[]string{"-fomit-frame-pointer"}, nil},
+	"no frame pointers, threads": {[]string{"-fomit-frame-pointer"}, []string{"threads"}},
+	"frame pointers, static":     {[]string{"-fno-omit-frame-pointer", "-static"}, nil},
+	"frame pointers, no PLT":     {[]string{"-fno-omit-frame-pointer", "-fno-plt"}, nil},
+	"frame pointers, no PIE":     {[]string{"-fno-omit-frame-pointer", "-no-pie"}, nil},
 }
 
 // waitGoroutines waits until each finding names a goroutine of its own, all made in
@@ -109,27 +126,21 @@ func waitGoroutines(t *testing.T, a *agent, p *program, kind, place string) {
 
 // TestStacksOfC: the function that connects and forgets is named where the program
 // keeps frame pointers; the C library, which has none, must not hide it. Without
-// them its callers cannot be seen, and no others are named in their place.
+// them its callers cannot be seen, and no others are named in their place. One agent
+// looks at all builds.
 func TestStacksOfC(t *testing.T) {
+	sideBySide(t)
 	at := marks(t, "testdata/forgetful.c")["connect"]
 	named := fmt.Sprintf("connect forget_upstream (forgetful.c:%d)", at)
-	for _, tt := range []struct {
-		name  string
-		flags []string
-		args  []string
-	}{
-		{"frame pointers", []string{"-fno-omit-frame-pointer"}, nil},
-		{"frame pointers, threads", []string{"-fno-omit-frame-pointer"}, []string{"threads"}},
-		{"no frame pointers", []string{"-fomit-frame-pointer"}, nil},
-		{"no frame pointers, threads", []string{"-fomit-frame-pointer"}, []string{"threads"}},
-		{"frame pointers, static", []string{"-fno-omit-frame-pointer", "-static"}, nil},
-		{"frame pointers, no PLT", []string{"-fno-omit-frame-pointer", "-fno-plt"}, nil},
-		{"frame pointers, no PIE", []string{"-fno-omit-frame-pointer", "-no-pie"}, nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			a := startRun(t, "--stacks", "always")
-			p := startProgram(t, buildC(t, "forgetful.c", append([]string{"-O2", "-g", "-pthread"}, tt.flags...)...), tt.args...)
-			p.do("forget")
+	a := startRun(t, "--stacks", "always")
+	programs := map[string]*program{}
+	for name, b := range cBuilds {
+		p := startProgram(t, buildC(t, "forgetful.c", append([]string{"-O2", "-g", "-pthread"}, b.flags...)...), b.args...)
+		p.do("forget")
+		programs[name] = p
+	}
+	for name, p := range programs {
+		t.Run(name, func(t *testing.T) {
 			waitTold(t, a, p, "close_wait_silent", map[string]int{named: 1})
 			for _, r := range p.of(a.all(), "close_wait_silent") {
 				if id := r.num("tcplimbo.stack.goroutine.id"); id > 0 {
@@ -143,6 +154,7 @@ func TestStacksOfC(t *testing.T) {
 			}
 		})
 	}
+	a.stop(syscall.SIGTERM)
 }
 
 // TestStacksFromTheFirstLeak: by default the first forgotten connections have the
@@ -177,6 +189,7 @@ func TestStacksFromTheFirstLeak(t *testing.T) {
 
 // TestStacksOff: nothing is said of stacks, nor of why there are none.
 func TestStacksOff(t *testing.T) {
+	sideBySide(t)
 	a := startRun(t, "--stacks", "off")
 	p := startProgram(t, buildGo(t, "leaky"))
 	p.do("round")
@@ -185,6 +198,7 @@ func TestStacksOff(t *testing.T) {
 
 // TestStacksOfBefore: what was opened before the agent came says so.
 func TestStacksOfBefore(t *testing.T) {
+	sideBySide(t)
 	needBPF(t)
 	p := startProgram(t, buildGo(t, "leaky"))
 	p.do("round")
