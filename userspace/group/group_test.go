@@ -16,6 +16,8 @@ import (
 func TestOneLeak(t *testing.T) {
 	const total, above = 20_000, 20
 	b := newBench(t, above)
+	b.after(0)
+	b.after(time.Hour)
 	for n := range total {
 		b.opens(leaked(n, 30*time.Second))
 		if n%20 == 19 {

@@ -12,6 +12,9 @@ import (
 // Tick writes the records that are due. now is the time since boot; at the end
 // whatever has not been said is.
 func (g *Grouper) Tick(now time.Duration, wall time.Time, end bool) {
+	if g.began == 0 {
+		g.began = now
+	}
 	var due []*leak
 	for _, l := range g.leaks {
 		if l.due(now, end) {
@@ -93,8 +96,8 @@ func (g *Grouper) say(l *leak, oldest, now time.Duration, wall time.Time) {
 		Role: l.role, Service: l.service,
 	}
 	if l.told {
-		r.Status, r.GrowthKnown = finding.Update, true
-		r.Growth = float64(r.Count-l.saidCount) / max(now-l.saidAt, time.Second).Minutes()
+		r.Status = finding.Update
+		l.grow(r, now)
 		l.every = min(2*l.every, slowest)
 	}
 	if !l.active() {
@@ -102,7 +105,8 @@ func (g *Grouper) say(l *leak, oldest, now time.Duration, wall time.Time) {
 	}
 	r.Message = explain.GroupMessage(r)
 	g.out.Group(r)
-	l.saidAt, l.saidCount, l.said, l.fresh = now, r.Count, true, false
+	l.measure(r, now)
+	l.saidAt, l.said, l.fresh = now, true, false
 	if l.told = r.Status != finding.Resolved; !l.told {
 		// Another one like it has another id.
 		l.id, l.opened, l.resolved = "", 0, 0

@@ -37,6 +37,7 @@ func (g *Grouper) adopt(f *finding.Finding) member {
 	}
 	m.leak = l
 	l.open(f, true)
+	l.inherit(true) // it was known before the start
 	g.members[maphash.String(g.seed, f.ID)] = m
 	return m
 }
