@@ -25,12 +25,22 @@ func GroupMessage(g *finding.Group) string {
 	if g.Status == finding.Resolved {
 		return fmt.Sprintf("%s %s that had no records of their own ended", sockets(g.Resolved, "all "), whose)
 	}
-	s := fmt.Sprintf("%s %s, the oldest for %s", sockets(uint64(g.Count), ""), whose, readable.Age(g.Oldest))
+	s := sockets(uint64(g.Count), "") + " " + whose + oldest(g)
 	s += growth(g)
 	if apart := g.Opened - g.Resolved; apart > 0 {
 		s += fmt.Sprintf("; %d of them have no records of their own", apart)
 	}
 	return s
+}
+
+func oldest(g *finding.Group) string {
+	switch {
+	case g.Oldest < 0:
+		return ""
+	case g.AtLeast:
+		return ", the oldest for at least " + readable.Age(g.Oldest)
+	}
+	return ", the oldest for " + readable.Age(g.Oldest)
 }
 
 // growth says what was seen, a minute only where a minute was.

@@ -58,6 +58,8 @@ type member struct {
 	// since is when it entered its state, in tenths of a second since boot.
 	since   int32
 	printed bool
+	// exact is false where since is a bound.
+	exact bool
 }
 
 // leak is a set of findings that are alike.
@@ -142,7 +144,7 @@ func (g *Grouper) count(f *finding.Finding) bool {
 // open decides whether a finding is printed.
 func (g *Grouper) open(f *finding.Finding) member {
 	now := g.clock()
-	m := member{since: tenths(now - f.Duration)}
+	m := member{since: tenths(now - f.Duration), exact: f.SinceExact}
 	l := g.leakOf(g.settle(sign(f)), now)
 	switch {
 	case l.family == nil || l.active() || !l.mayPrint(g.above, now):
