@@ -25,7 +25,7 @@ func TestGroupMessage(t *testing.T) {
 		},
 		"all 120 sockets in SYN_SENT that had no records of their own ended": {Kind: finding.SynSentStalled, Status: finding.Resolved, Opened: 120, Resolved: 120},
 		"1 socket closing that had no records of their own ended":            {Kind: finding.ClosingStalled, Status: finding.Resolved, Opened: 1, Resolved: 1},
-		"3 sockets without a finding": {Count: 3, Oldest: -1, AtLeast: true},
+		"3 sockets without a finding":                                        {Count: 3, Oldest: -1, AtLeast: true},
 		"2 sockets ESTABLISHED without progress, the oldest for 2s":          {Kind: finding.EstablishedStalled, Count: 2, Oldest: 2 * time.Second},
 	} {
 		if got := GroupMessage(&g); got != want {
