@@ -70,7 +70,7 @@ func ofProgram(g *finding.Group) string {
 	if !p.Named() {
 		return ""
 	}
-	s := " of " + Name(p)
+	s := " of " + programName(p)
 	if p.PID != 0 {
 		s += fmt.Sprintf(" (pid %d)", p.PID)
 	}
