@@ -74,9 +74,10 @@ test-parts:
 	@[ -n "$(CC_FOUND)" ] || echo 'make test: no C compiler, so no race detector' >&2
 	$(TEST) $$($(GO) list ./... | grep -v /cmd/tcplimbo/e2e)
 
-# These measure how soon a finding comes out: nothing runs beside them.
+# These measure how soon a finding comes out: nothing runs beside them. Those that do not, and mostly
+# wait, run side by side at the end (sideBySide).
 test-whole:
-	$(TEST) -p 1 ./cmd/tcplimbo/e2e/...
+	$(TEST) -p 1 -parallel 3 ./cmd/tcplimbo/e2e/...
 
 test-root: REQUIRE_BPF := 1
 test-root: TEST += $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E env PATH=$(PATH)')

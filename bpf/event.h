@@ -196,6 +196,13 @@ struct user_stack {
 	__u64 frames[STACK_FRAMES];
 };
 
+/* A goroutine that connected, accepted or read; zeros where that is not known. */
+struct goroutine {
+	__u64 id;
+	__u64 created; /* the go statement: the address that its call returns to */
+	__u64 creator; /* what is called there: a go statement calls runtime.newproc */
+};
+
 /* The stacks of a socket, by its address; what names the socket beside them. */
 struct sock_stacks {
 	__u64 cookie; /* 0 where nobody had asked for it */
@@ -207,6 +214,7 @@ struct sock_stacks {
 	__u16 dport;
 	__u8 of; /* the opener's */
 	__u8 pad[7];
+	struct goroutine goroutine; /* the reader if there is one, else the opener */
 };
 
 /* What taking stacks needs on a CPU. */

@@ -26,6 +26,7 @@
 #include "census.h"
 #include "walk.h"
 #include "holders.h"
+#include "goroutine.h"
 #include "unwind.h"
 #include "stack.h"
 #include "syn.h"

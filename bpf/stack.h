@@ -274,6 +274,7 @@ static __noinline int note_connect(void *ctx, struct sock *sk)
 	s.opener = take_stack(ctx, c);
 	if (s.opener == STACK_ID_NONE)
 		return 0;
+	read_goroutine(&s.goroutine);
 	sock_cookie(sk);
 	name_socket(&s, sk);
 	put_stacks(first_argument(ctx), &s);
@@ -312,6 +313,7 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 	s.opener = take_stack(ctx, c);
 	if (s.opener == STACK_ID_NONE)
 		return 0;
+	read_goroutine(&s.goroutine);
 	name_socket(&s, sk);
 	put_stacks((__u64)sk, &s);
 	/* Closed by the peer meanwhile: nobody would take it out again. */
@@ -368,6 +370,7 @@ static __noinline int note_eof(void *ctx, struct sock *sk)
 	s.reader = take_stack(ctx, c);
 	if (s.reader == STACK_ID_NONE)
 		return 0;
+	read_goroutine(&s.goroutine);
 	name_socket(&s, sk);
 	put_stacks(addr, &s);
 	return 0;

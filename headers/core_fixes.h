@@ -40,14 +40,18 @@ static __always_inline bool core_amd64(void)
  * dd6e10fbd9fb "bpf: Add bpf_task_pt_regs() helper", 5.15: where a system call
  * came from. Asked for on amd64 only.
  */
+static __always_inline struct pt_regs *core_user_regs(void)
+{
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs) || !core_amd64())
+		return NULL;
+	return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
 static __always_inline unsigned long core_user_sp(void)
 {
-	struct pt_regs *regs;
+	struct pt_regs *regs = core_user_regs();
 
-	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs) || !core_amd64())
-		return 0;
-	regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
-	return BPF_CORE_READ(regs, sp);
+	return regs ? BPF_CORE_READ(regs, sp) : 0;
 }
 
 /* 4f19cab76136 "bpf: Add a bpf_sock_from_file helper", 5.11 */

@@ -392,7 +392,9 @@ struct nsproxy {
 
 /* arch/x86/include/asm/ptrace.h; other machines' have no ax */
 struct pt_regs {
+	unsigned long r14;
 	unsigned long ax;
+	unsigned long ip;
 	unsigned long sp;
 } KERNEL_TYPE;
 

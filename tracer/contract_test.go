@@ -158,9 +158,9 @@ func TestSizes(t *testing.T) {
 		{"sock_values", valuesSize, 208},
 		{"holder", holderSize, 96},
 		{"syn_cause", causeSize, 104},
-		{"sock_stacks", sockStacksSize, 56},
+		{"sock_stacks", sockStacksSize, 80},
 		{"user_stack", userStackSize, 288},
-		{"stack_cpu", stackCPUSize, 320},
+		{"stack_cpu", stackCPUSize, 344},
 		{"young_cpu", int(unsafe.Sizeof(limboYoungCpu{})), 64},
 	}
 	for _, tt := range tests {

@@ -53,7 +53,7 @@ var kernels = []struct {
 			noKeepaliveTimer, noLinearTimeouts, noRTOMax,
 			noDropReason, noNeighbourHeads, noNeighbourHash, noMultipath,
 		},
-		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo", "task_struct.pid", "pt_regs.sp"},
+		unused: []string{"netns_ipv4.tcp_death_row", "inet_timewait_death_row.hashinfo", "task_struct.pid", "pt_regs.ip", "pt_regs.r14", "pt_regs.sp"},
 	},
 	// sk_timer is in a union without a name, and not keepalive's any more.
 	{

@@ -149,16 +149,22 @@ const (
 )
 
 type limboSockStacks struct {
-	_      structs.HostLayout
-	Cookie uint64
-	Opener uint64
-	Reader uint64
-	Daddr  [16]uint8
-	Netns  uint32
-	Sport  uint16
-	Dport  uint16
-	Of     uint8
-	Pad    [7]uint8
+	_         structs.HostLayout
+	Cookie    uint64
+	Opener    uint64
+	Reader    uint64
+	Daddr     [16]uint8
+	Netns     uint32
+	Sport     uint16
+	Dport     uint16
+	Of        uint8
+	Pad       [7]uint8
+	Goroutine struct {
+		_       structs.HostLayout
+		Id      uint64
+		Created uint64
+		Creator uint64
+	}
 }
 
 type limboSockValues struct {

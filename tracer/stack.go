@@ -18,7 +18,7 @@ import (
 const (
 	// maxStacks is how many distinct stacks are kept, 1.5 MiB of kernel memory:
 	// programs connect and accept in few places. maxSocketStacks is how many
-	// sockets are known by theirs, 8 MiB.
+	// sockets are known by theirs, 9.5 MiB.
 	maxStacks       = 4096
 	maxSocketStacks = 65536
 	// maxLeaky is the size of leaky_processes.
@@ -142,10 +142,15 @@ func (t *Tracer) SocketStacks(id flow.ID) (flow.SocketStacks, error) {
 	if t.opts.Stacks == flow.StacksOff {
 		return flow.SocketStacks{}, nil
 	}
-	// An LRU map may give an element's memory to another socket while it is read
-	// (kernel/bpf/bpf_lru_list.c): what is not the same twice is not believed.
-	for i := range t.stacks.socketBuf {
-		err := t.objs.SocketStacks.Lookup(id.Addr, t.stacks.socketBuf[i])
+	return readSocketStacks(t.objs.SocketStacks, &t.stacks.socketBuf, id)
+}
+
+// readSocketStacks reads an element of socket_stacks. An LRU map may give its memory
+// to another socket meanwhile (kernel/bpf/bpf_lru_list.c): what is not the same twice
+// is not believed.
+func readSocketStacks(m *ebpf.Map, buf *[2][]byte, id flow.ID) (flow.SocketStacks, error) {
+	for i := range buf {
+		err := m.Lookup(id.Addr, buf[i])
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			return flow.SocketStacks{}, nil
 		}
@@ -153,10 +158,10 @@ func (t *Tracer) SocketStacks(id flow.ID) (flow.SocketStacks, error) {
 			return flow.SocketStacks{}, fmt.Errorf("reading socket_stacks: %w", err)
 		}
 	}
-	if !bytes.Equal(t.stacks.socketBuf[0], t.stacks.socketBuf[1]) {
+	if !bytes.Equal(buf[0], buf[1]) {
 		return flow.SocketStacks{}, nil
 	}
-	return decodeSocketStacks(t.stacks.socketBuf[0], id), nil
+	return decodeSocketStacks(buf[0], id), nil
 }
 
 // decodeSocketStacks decodes a struct sock_stacks, and gives nothing where that is
@@ -176,25 +181,41 @@ func decodeSocketStacks(b []byte, id flow.ID) flow.SocketStacks {
 		return flow.SocketStacks{}
 	}
 	return flow.SocketStacks{
-		Opener:   flow.StackID(le.Uint64(b[8:])),
-		Reader:   flow.StackID(le.Uint64(b[16:])),
-		Accepted: b[48] == uint8(limboStackOfSTACK_ACCEPT),
+		Opener:    flow.StackID(le.Uint64(b[8:])),
+		Reader:    flow.StackID(le.Uint64(b[16:])),
+		Accepted:  b[48] == uint8(limboStackOfSTACK_ACCEPT),
+		Goroutine: decodeGoroutine(b[56:]),
 	}
+}
+
+// decodeGoroutine decodes a struct goroutine. Its parts are known in their order.
+func decodeGoroutine(b []byte) flow.Goroutine {
+	le := binary.LittleEndian
+	g := flow.Goroutine{ID: le.Uint64(b)}
+	if creator := le.Uint64(b[16:]); g.ID != 0 && creator != 0 {
+		g.Created, g.Creator = le.Uint64(b[8:]), creator
+	}
+	return g
 }
 
 // UserStack returns the stack of that id; false if it had to make room for others.
 func (t *Tracer) UserStack(id flow.StackID) (flow.UserStack, bool, error) {
-	err := t.objs.UserStacks.Lookup(uint64(id), t.stacks.stackBuf)
+	return readUserStack(t.objs.UserStacks, t.stacks.stackBuf, id)
+}
+
+// readUserStack reads an element of user_stacks.
+func readUserStack(m *ebpf.Map, buf []byte, id flow.StackID) (flow.UserStack, bool, error) {
+	err := m.Lookup(uint64(id), buf)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return flow.UserStack{}, false, nil
 	}
 	if err != nil {
 		return flow.UserStack{}, false, fmt.Errorf("reading user_stacks: %w", err)
 	}
-	if stackID(t.stacks.stackBuf) != id {
+	if stackID(buf) != id {
 		return flow.UserStack{}, false, nil // overwritten while it was read
 	}
-	s, err := decodeUserStack(t.stacks.stackBuf)
+	s, err := decodeUserStack(buf)
 	return s, err == nil, err
 }
 

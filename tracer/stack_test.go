@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"fmt"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -248,7 +249,8 @@ func TestStacksOfAnotherSocket(t *testing.T) {
 		Cookie: 7, Opener: 8, Reader: 9, Daddr: netip.MustParseAddr("::ffff:192.0.2.2").As16(), Netns: 5, Sport: 1000, Dport: 443,
 		Of: uint8(limboStackOfSTACK_ACCEPT),
 	}
-	want := flow.SocketStacks{Opener: 8, Reader: 9, Accepted: true}
+	own.Goroutine.Id, own.Goroutine.Created, own.Goroutine.Creator = 10, 11, 12
+	want := flow.SocketStacks{Opener: 8, Reader: 9, Accepted: true, Goroutine: flow.Goroutine{ID: 10, Created: 11, Creator: 12}}
 	for _, tt := range []struct {
 		name   string
 		change func(*limboSockStacks)
@@ -287,6 +289,11 @@ func FuzzSocketStacks(f *testing.F) {
 		}
 		r := reference[limboSockStacks](t, b)
 		want := flow.SocketStacks{Opener: flow.StackID(r.Opener), Reader: flow.StackID(r.Reader), Accepted: r.Of == 2}
+		if g := r.Goroutine; g.Id != 0 && g.Creator != 0 {
+			want.Goroutine = flow.Goroutine{ID: g.Id, Created: g.Created, Creator: g.Creator}
+		} else {
+			want.Goroutine.ID = g.Id
+		}
 		if got != want {
 			t.Errorf("decoded %+v, want %+v", got, want)
 		}
@@ -315,4 +322,51 @@ func FuzzUserStack(f *testing.F) {
 			t.Errorf("decoded %+v of %+v", got, r)
 		}
 	})
+}
+
+// goroutineID is this goroutine's, as a trace of it says.
+func goroutineID(t *testing.T) uint64 {
+	t.Helper()
+	buf := make([]byte, 64)
+	var id uint64
+	if _, err := fmt.Sscanf(string(buf[:runtime.Stack(buf, false)]), "goroutine %d ", &id); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// connecting connects in a goroutine of its own, whose id it returns.
+func connecting(t *testing.T, s, l *socket) uint64 {
+	id := make(chan uint64)
+	go func() {
+		openHere(s, l)
+		id <- goroutineID(t)
+	}()
+	return <-id
+}
+
+// TestGoroutines: the goroutine that connected is named, and where it was made.
+func TestGoroutines(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("goroutines are known on amd64")
+	}
+	tr := attached(t, Options{Watch: stuckStates, Stacks: flow.StacksAlways})
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			ns := newNamespace(t)
+			l := listen(t, f, 1)
+			client := newSocket(t, f)
+			want := connecting(t, client, l)
+			g := stacksOf(t, tr, idOf(t, tr, ns, client)).Goroutine
+			if g.ID != want {
+				t.Errorf("goroutine %d connected, want %d", g.ID, want)
+			}
+			if name := functions([]uint64{g.Created}); name != "tracer.connecting" {
+				t.Errorf("made by %s", name)
+			}
+			if name := functions([]uint64{g.Creator + 1}); name != "runtime.newproc" {
+				t.Errorf("a go statement calls %s", name)
+			}
+		})
+	}
 }

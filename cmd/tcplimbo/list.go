@@ -67,8 +67,9 @@ func (w *world) listCommand() *command {
 				usage: "ebpf, sockdiag (netlink, without BPF), or auto: ebpf if it loads, else sockdiag with a warning",
 			},
 			{
-				name: "by", placeholder: "WHAT", values: byWords(group.ByProcess, group.ByPeer, group.ByPod),
-				usage: "count them by process, peer (the service's end) or pod instead of listing them",
+				name: "by", placeholder: "WHAT", values: byWords(group.ByProcess, group.ByPeer, group.ByStack, group.ByPod),
+				usage: "count them by process, peer (the service's end), stack (which code opened them, if a daemon that " +
+					"takes stacks runs: only it has seen that) or pod instead of listing them",
 			},
 			{
 				name: "cri-socket", placeholder: "SOCKET", def: config.RuntimeAuto, file: true,
@@ -85,6 +86,7 @@ func (w *world) listCommand() *command {
 			{"sudo tcplimbo list --state close-wait --older-than 5m", "forgotten connections"},
 			{"sudo tcplimbo list --netns /proc/4711/ns/net", "in the network namespace of a container's process"},
 			{"sudo tcplimbo list --by process", "who holds how many"},
+			{"sudo tcplimbo list --by stack", "which code leaks them, with `tcplimbo run` running since before they were opened"},
 		},
 		run: w.list,
 	}
@@ -113,7 +115,13 @@ func (w *world) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	in.Source.Source = config.KernelSource(source)
+	if in.Source.Source = config.KernelSource(source); in.By == group.ByStack {
+		// A daemon keeps stacks under addresses that netlink does not tell.
+		if in.Source.Source == config.SourceSockDiag {
+			return usageError("--by stack: needs eBPF; leave out --source sockdiag")
+		}
+		in.Source.Source = config.SourceEBPF
+	}
 	if in.Source.Blocked, err = w.preflight(in.Source.Source); err != nil {
 		return err
 	}
@@ -146,7 +154,7 @@ func parseList(c *cli.Context) (*listInput, error) {
 		return nil, err
 	}
 	if c.IsSet("by") {
-		by, err := oneOf(c, "by", byWords(group.ByProcess, group.ByPeer, group.ByPod)...)
+		by, err := oneOf(c, "by", byWords(group.ByProcess, group.ByPeer, group.ByStack, group.ByPod)...)
 		if err != nil {
 			return nil, err
 		}

@@ -5,22 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer"
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/check"
 	"github.com/tcplimbo/tcplimbo/userspace/explain"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/group"
 	"github.com/tcplimbo/tcplimbo/userspace/listing"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
+	"github.com/tcplimbo/tcplimbo/userspace/stack"
 	"github.com/tcplimbo/tcplimbo/userspace/table"
 )
 
 // listMemory is what the heap may grow to before garbage is collected.
 const listMemory = 256 << 20
+
+// stackTime is how long functions are looked up at most; some 10 ms a program are
+// usual.
+const stackTime = 10 * time.Second
+
+// openStacks finds the stacks that a daemon has taken.
+func openStacks() (*tracer.RunningStacks, error) {
+	stacks, err := tracer.OpenRunningStacks()
+	switch {
+	case errors.Is(err, tracer.ErrNothingRuns):
+		return nil, fmt.Errorf("--by stack: %w; sockets do not tell who opened them: start `tcplimbo run`, and those opened "+
+			"from then on can be counted by stack", err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &check.Blocked{
+			Code: check.ExitNoPermission, What: "--by stack: " + err.Error(), Remedy: "run as root, or with CAP_SYS_ADMIN",
+		}
+	case err != nil:
+		return nil, fmt.Errorf("--by stack: %w", err)
+	}
+	return stacks, nil
+}
 
 // listSockets prints the sockets in limbo of this moment.
 func listSockets(ctx context.Context, in *listInput) (err error) {
@@ -28,6 +52,13 @@ func listSockets(ctx context.Context, in *listInput) (err error) {
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(-1)
 		debug.SetMemoryLimit(listMemory)
+	}
+	var stacks *tracer.RunningStacks
+	if in.By == group.ByStack {
+		if stacks, err = openStacks(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stacks.Close()) }()
 	}
 	kernel, _, err := in.Source.open(tracer.Options{ReadOnly: true}, in.Log)
 	if err != nil {
@@ -40,6 +71,13 @@ func listSockets(ctx context.Context, in *listInput) (err error) {
 	}, procRoot, time.Now())
 	if err != nil {
 		return err
+	}
+	if stacks != nil {
+		within, cancel := context.WithTimeout(ctx, stackTime)
+		defer cancel()
+		if err := listing.AddStacks(within, rows, stacks, stack.New(procRoot)); err != nil {
+			return err
+		}
 	}
 	pods := addOrigins(ctx, rows, in.Runtime)
 	if in.By != "" {

@@ -27,9 +27,10 @@ const (
 	drainWithin = 1200 * time.Millisecond
 	// keepFiles is how many rotated log files stay.
 	keepFiles = 5
-	// queueBytes holds 20,000 findings, which a host can have at once: a group
-	// that opens together must not overrun a reader that only takes its time.
-	queueBytes = 32 << 20
+	// queueBytes holds 10,000 findings with the longest lines in the three quarters that
+	// what opens may take: what opens together must not overrun a reader that only
+	// takes its time.
+	queueBytes = 64 << 20
 
 	stdoutName = "standard output"
 )
@@ -43,8 +44,8 @@ type records struct {
 	json  *jsonline.Encoder
 	human *console.Formatter
 	// lines get JSON, text what people read.
-	lines, text []*sink.Sink
-	stdout      *sink.Sink
+	lines, text []*recordSink
+	stdout      *recordSink
 	// pushed are the metrics that are sent, nil if they are not.
 	pushed *otlp.Metrics
 	buf    []byte
@@ -122,7 +123,7 @@ func (r *records) reopen(f *sink.File, signals <-chan os.Signal) {
 }
 
 // start runs a sink that writes so many bytes of findings at once; 0: each by itself.
-func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metrics, batch int) *sink.Sink {
+func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metrics, batch int) *recordSink {
 	s := sink.New(w, sink.Options{
 		Name:       name,
 		QueueBytes: queueBytes, FindingBatch: batch,
@@ -139,37 +140,40 @@ func (r *records) start(w sink.Writer, name, label string, metrics *serve.Metric
 		OnRecovered: func() { r.log.Info().Str("sink", label).Msg("records are written again") },
 	})
 	metrics.AddSink(label, func() serve.SinkStats { return serve.SinkStats(s.Stats()) })
-	return s
+	return &recordSink{Sink: s}
 }
 
 // Finding implements group.Output.
 func (r *records) Finding(f *finding.Finding) {
-	r.write(classOf(f),
-		func(dst []byte) []byte { return r.json.AppendFinding(dst, f) },
-		func(dst []byte) []byte { return r.human.AppendFinding(dst, f) })
+	w := word{id: f.ID, status: f.Status}
+	w.as = func(dst []byte, s finding.Status) []byte { return r.json.AppendFinding(dst, findingAs(f, s)) }
+	r.say(r.lines, &w)
+	w.as = func(dst []byte, s finding.Status) []byte { return r.human.AppendFinding(dst, findingAs(f, s)) }
+	r.say(r.text, &w)
 }
 
-// write gives a record to the sinks, to each kind in its words.
-func (r *records) write(class sink.Class, line, text func(dst []byte) []byte) {
-	if len(r.lines) > 0 {
-		r.buf = line(r.buf[:0])
-		r.put(r.lines, class)
+func findingAs(f *finding.Finding, s finding.Status) *finding.Finding {
+	if f.Status == s {
+		return f
 	}
-	if len(r.text) > 0 {
-		r.buf = text(r.buf[:0])
-		r.put(r.text, class)
-	}
+	as := *f
+	as.Status = s
+	return &as
 }
 
-// put gives the record in buf to some sinks, what follows it to the first.
-func (r *records) put(sinks []*sink.Sink, class sink.Class) {
-	if then := r.then; then != nil {
-		if sinks[0].PutThen(class, r.buf, then) {
-			r.then = nil
+// say gives a record to some sinks, what follows it to the first.
+func (r *records) say(sinks []*recordSink, w *word) {
+	if len(sinks) == 0 {
+		return
+	}
+	r.buf = w.as(r.buf[:0], w.status)
+	for i, s := range sinks {
+		if i > 0 || r.then == nil {
+			s.say(w, r.buf, nil)
+		} else if s.say(w, r.buf, r.then) {
+			r.then = nil // if it was dropped, it was counted as that
 		}
-		sinks = sinks[1:] // if it was dropped, it was counted as that
 	}
-	put(sinks, class, r.buf)
 }
 
 // FindingThen implements group.Ordered: then is called once the first of the sinks
@@ -187,23 +191,44 @@ func (r *records) FindingThen(f *finding.Finding, then func()) {
 
 // Loss implements group.Output.
 func (r *records) Loss(l *finding.Loss) {
-	r.write(sink.Finding,
-		func(dst []byte) []byte { return r.json.AppendLoss(dst, l) },
+	r.note(sink.Finding, func(dst []byte) []byte { return r.json.AppendLoss(dst, l) },
 		func(dst []byte) []byte { return r.human.AppendLoss(dst, l) })
 }
 
 // Group implements group.Output.
 func (r *records) Group(g *finding.Group) {
-	r.write(sink.Finding,
-		func(dst []byte) []byte { return r.json.AppendGroup(dst, g) },
-		func(dst []byte) []byte { return r.human.AppendGroup(dst, g) })
+	w := word{id: g.ID, status: g.Status, total: true}
+	w.as = func(dst []byte, s finding.Status) []byte { return r.json.AppendGroup(dst, groupAs(g, s)) }
+	r.say(r.lines, &w)
+	w.as = func(dst []byte, s finding.Status) []byte { return r.human.AppendGroup(dst, groupAs(g, s)) }
+	r.say(r.text, &w)
+}
+
+func groupAs(g *finding.Group, s finding.Status) *finding.Group {
+	if g.Status == s {
+		return g
+	}
+	as := *g
+	as.Status = s
+	return &as
 }
 
 // WriteQueue implements group.Output.
 func (r *records) WriteQueue(w *finding.WriteQueue) {
-	r.write(sink.Finding,
-		func(dst []byte) []byte { return r.json.AppendWriteQueue(dst, w) },
+	r.note(classOf(w.Status), func(dst []byte) []byte { return r.json.AppendWriteQueue(dst, w) },
 		func(dst []byte) []byte { return r.human.AppendWriteQueue(dst, w) })
+}
+
+// note puts what is no finding, as a line and as text.
+func (r *records) note(class sink.Class, line, text func(dst []byte) []byte) {
+	if len(r.lines) > 0 {
+		r.buf = line(r.buf[:0])
+		put(r.lines, class, r.buf)
+	}
+	if len(r.text) > 0 {
+		r.buf = text(r.buf[:0])
+		put(r.text, class, r.buf)
+	}
 }
 
 // summary says at the end what is still open; only people are told.
@@ -215,18 +240,10 @@ func (r *records) summary(groups []finding.Group, by string) {
 	put(r.text, sink.Finding, text)
 }
 
-func put(sinks []*sink.Sink, class sink.Class, record []byte) {
+func put(sinks []*recordSink, class sink.Class, record []byte) {
 	for _, s := range sinks {
 		s.Put(class, record)
 	}
-}
-
-// classOf says what a finding's record is worth when a queue is full.
-func classOf(f *finding.Finding) sink.Class {
-	if f.Status == finding.Update {
-		return sink.Update
-	}
-	return sink.Finding
 }
 
 // close writes what is queued, within a limit.
@@ -239,7 +256,11 @@ func (r *records) close() error {
 	if r.pushed != nil {
 		wg.Go(func() { pushErr = r.pushed.Close(ctx) })
 	}
-	err := sink.CloseAll(ctx, slices.Concat(r.lines, r.text)...)
+	var sinks []*sink.Sink
+	for _, s := range slices.Concat(r.lines, r.text) {
+		sinks = append(sinks, s.Sink)
+	}
+	err := sink.CloseAll(ctx, sinks...)
 	wg.Wait()
 	if pushErr != nil {
 		r.log.Warn().Err(pushErr).Msg("the last metrics were not sent")

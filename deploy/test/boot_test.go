@@ -70,7 +70,7 @@ func makeCgroup(t *testing.T) string {
 	}
 	group, err := os.MkdirTemp(parent, "tcplimbo-deploy-")
 	if err != nil {
-		t.Skipf("no cgroup can be made: %v", err)
+		missing(t, fmt.Sprintf("a place for a cgroup (%v)", err))
 	}
 	t.Cleanup(func() {
 		deadline := time.Now().Add(10 * time.Second)

@@ -24,6 +24,18 @@ type SocketStacks struct {
 	Accepted bool
 	// Reader read its end of file while it was in CLOSE_WAIT.
 	Reader StackID
+	// Goroutine is who did so if Reader is set, else the opener.
+	Goroutine Goroutine
+}
+
+// Goroutine is one of a Go program.
+type Goroutine struct {
+	// ID is 0 where it is not known, and then all is.
+	ID uint64
+	// Created is the address that the call of a go statement returns to, and
+	// Creator what it calls; it was a go statement if that is runtime.newproc.
+	// Both are 0 where that is not known.
+	Created, Creator uint64
 }
 
 // UserStack is a stack of a process at one moment, innermost address first. All

@@ -55,7 +55,7 @@ type stacks struct {
 
 	early []flow.ID
 	// lines are the candidates of the pending verdicts, asked what is looked up.
-	lines [][]candidate
+	lines [][]callstack.Candidate
 	asked []*callstack.Resolved
 	lacks map[lack]*finding.Stack
 	// impatient is until when nothing waits.
@@ -103,8 +103,8 @@ func (s *stacks) lookEarly() error {
 		if err != nil {
 			return err
 		}
-		for _, stack := range []flow.StackID{known.Opener, known.Reader} {
-			if _, err := s.resolved(stack); err != nil {
+		for _, c := range callstack.Candidates(finding.CloseWaitSilent, known) {
+			if _, _, err := s.lookUp(c); err != nil {
 				return err
 			}
 		}
@@ -134,34 +134,19 @@ func (s *stacks) resolved(id flow.StackID) (*callstack.Resolved, error) {
 	return s.book.Ask(id, us), nil
 }
 
+// lookUp is resolved for a candidate and for where its goroutine was made.
+func (s *stacks) lookUp(c callstack.Candidate) (r, made *callstack.Resolved, err error) {
+	if r, err = s.resolved(c.ID); err != nil {
+		return nil, nil, err
+	}
+	return r, s.book.Maker(r, c.Goroutine), nil
+}
+
 // release lets go of memory that only thousands of findings at once need.
 func (s *stacks) release() {
 	if s != nil {
 		s.lines, s.asked = nil, nil
 	}
-}
-
-// candidate is a stack that may be said with a finding.
-type candidate struct {
-	of finding.StackOf
-	id flow.StackID
-}
-
-// candidates are the stacks of a socket, the most telling first: who read the end
-// of file did not close, who opened the socket may have handed it on.
-func candidates(k finding.Kind, known flow.SocketStacks) []candidate {
-	var out []candidate
-	if k == finding.CloseWaitSilent && known.Reader != flow.StackNone {
-		out = append(out, candidate{finding.StackEOFRead, known.Reader})
-	}
-	switch {
-	case known.Opener == flow.StackNone:
-	case known.Accepted:
-		out = append(out, candidate{finding.StackAccept, known.Opener})
-	default:
-		out = append(out, candidate{finding.StackConnect, known.Opener})
-	}
-	return out
 }
 
 // findStacks looks for the stacks of what opens or updates. What is not known yet
@@ -177,15 +162,17 @@ func (a *Agent) findStacks() error {
 		if err != nil {
 			return fmt.Errorf("finding stacks: %w", err)
 		}
-		line := candidates(v.Kind, known)
+		line := callstack.Candidates(v.Kind, known)
 		s.lines = append(s.lines, line)
 		for _, c := range line {
-			r, err := s.resolved(c.id)
+			r, made, err := s.lookUp(c)
 			if err != nil {
 				return fmt.Errorf("finding stacks: %w", err)
 			}
-			if r != nil && !r.Ready() {
-				s.asked = append(s.asked, r)
+			for _, asked := range []*callstack.Resolved{r, made} {
+				if asked != nil && !asked.Ready() {
+					s.asked = append(s.asked, asked)
+				}
 			}
 		}
 	}
@@ -219,7 +206,7 @@ func (s *stacks) await(now time.Duration) {
 
 // stackOf is what is said of a finding: the first of the candidates that names
 // functions, else what was said before, else why there is none.
-func (a *Agent) stackOf(v *detect.Verdict, line []candidate) (*finding.Stack, error) {
+func (a *Agent) stackOf(v *detect.Verdict, line []callstack.Candidate) (*finding.Stack, error) {
 	s, said := a.stacks, a.open[v.ID].stack
 	var poor *finding.Stack
 	for _, c := range line {
@@ -243,18 +230,18 @@ func (a *Agent) stackOf(v *detect.Verdict, line []candidate) (*finding.Stack, er
 	return s.lacking(finding.StackNone, a.whyNone(v)), nil
 }
 
-func (s *stacks) told(c candidate) (*finding.Stack, error) {
-	if c.id == flow.StackEmpty {
-		return s.lacking(c.of, finding.MissingNoFrames), nil
+func (s *stacks) told(c callstack.Candidate) (*finding.Stack, error) {
+	if c.ID == flow.StackEmpty {
+		return s.lacking(c.Of, finding.MissingNoFrames), nil
 	}
-	r, err := s.resolved(c.id)
+	r, made, err := s.lookUp(c)
 	if err != nil {
 		return nil, err
 	}
 	if r == nil || !r.Ready() {
-		return s.lacking(c.of, finding.MissingPending), nil
+		return s.lacking(c.Of, finding.MissingPending), nil
 	}
-	return r.As(c.of), nil
+	return r.AsOf(c, made), nil
 }
 
 // lacking is shared by all findings that lack a stack for one reason.

@@ -141,18 +141,25 @@ func (b *Book) Run(ctx context.Context) {
 	for {
 		select {
 		case r := <-b.queue:
-			b.resolve(ctx, r)
+			r.look(ctx, b.symbols)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (b *Book) resolve(ctx context.Context, r *Resolved) {
+// Look looks a stack up at once, for who keeps no Book.
+func Look(ctx context.Context, symbols Symbols, s flow.UserStack) *Resolved {
+	r := &Resolved{done: make(chan struct{}), stack: s}
+	r.look(ctx, symbols)
+	return r
+}
+
+func (r *Resolved) look(ctx context.Context, symbols Symbols) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	p := stack.Process{PID: r.stack.PID, Start: r.stack.Start, Stack: r.stack.Base}
-	frames, err := b.symbols.Resolve(ctx, p, r.stack.Addrs)
+	frames, err := symbols.Resolve(ctx, p, r.stack.Addrs)
 	r.Frames, r.Missing, r.again = verdict(frames, err)
 	close(r.done)
 }

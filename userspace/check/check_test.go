@@ -140,7 +140,7 @@ func TestFindings(t *testing.T) {
 		{name: "symbols hidden", change: facts{kallsymsPath: hiddenSymbols}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
 		{name: "no symbols", change: facts{kallsymsPath: "-"}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
 
-		{name: "stacks", line: "stacks", want: OK, found: "at connect, accept and end of file; what io_uring accepts is not seen"},
+		{name: "stacks", line: "stacks", want: OK, found: "at connect, accept and end of file; findings about connections that io_uring accepted do not say which code accepted them"},
 		{name: "stacks are not tried", kernel: fakeKernel{load: eperm}, line: "stacks", want: Warn, found: "not tried", exit: 77},
 		{name: "stacks are refused", kernel: fakeKernel{hooks: StackHooks{Connect: eperm}}, line: "stacks", want: Warn, found: "loading programs: operation not permitted"},
 		{

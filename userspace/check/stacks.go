@@ -15,6 +15,7 @@ func (h Host) stacks(ctx context.Context, loads bool, k Kernel) Result {
 		name     = "stacks"
 		noStacks = "findings do not say which code opened the socket"
 		noAccept = "findings about accepted connections do not say which code accepted them"
+		noRing   = "findings about connections that io_uring accepted do not say which code accepted them"
 		noEOF    = "findings in CLOSE_WAIT say who opened the socket, not who read its end of file and did not close"
 		tracefs  = "mount -t tracefs none /sys/kernel/tracing; in a container, mount that directory of the host"
 		report   = "report it with the output of `tcplimbo check -o json` and `uname -a`"
@@ -32,7 +33,7 @@ func (h Host) stacks(ctx context.Context, loads bool, k Kernel) Result {
 	case hooks.Accept != nil:
 		return warn(name, "at connect and end of file; "+says(hooks.Accept), noAccept, tracefs)
 	case hooks.EOF != nil:
-		return warn(name, "at connect and accept; "+says(hooks.EOF), noEOF, "boot Linux 6.3 or newer")
+		return warn(name, "at connect and accept; "+says(hooks.EOF), noEOF+"; "+noRing, "boot Linux 6.3 or newer")
 	}
-	return ok(name, "at connect, accept and end of file; what io_uring accepts is not seen")
+	return ok(name, "at connect, accept and end of file; "+noRing)
 }

@@ -59,4 +59,8 @@ type Stack struct {
 	// Missing says why there are no frames, or none of the program's own; "" if
 	// there are.
 	Missing string
+	// Goroutine is the id of the goroutine of a Go program, 0 where that is not
+	// known; MadeBy has the go statement that made it, nil where that is not known.
+	Goroutine uint64
+	MadeBy    *Frame
 }

@@ -69,6 +69,9 @@ func (s *summary) add(sig *signature, p *finding.Process, w *finding.Workload, s
 		g.Role, g.Service = sig.role, sig.service
 	case ByStack:
 		key.stack, g.Stack = sig.stack, st
+		if sig.stack == 0 && st != nil {
+			key.name = st.Missing
+		}
 	case ByPod:
 		key.name, g.Workload = podOf(w), w
 	}

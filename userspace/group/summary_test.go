@@ -39,6 +39,12 @@ func TestSummarize(t *testing.T) {
 			t.Errorf("by %s: %v, want %v", by, counts, want)
 		}
 	}
+	for i := range rows {
+		rows[i].Stack = &finding.Stack{Missing: []string{finding.MissingOlder, finding.MissingProcessGone}[min(i, 1)]}
+	}
+	if why := Summarize(rows, ByStack); len(why) != 2 || why[0].Count != 5 || why[0].Stack.Missing != finding.MissingProcessGone {
+		t.Errorf("without stacks: %+v", why)
+	}
 	api := Summarize(rows, ByProcess)[0]
 	if api.Process.Executable != "api" || api.Process.PID != 0 || api.Oldest != 4*time.Second || !api.AtLeast {
 		t.Errorf("the first is %+v", api)

@@ -13,15 +13,17 @@ func FuzzFifo(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 2, 0, 3}, 100)
 	f.Add(bytes.Repeat([]byte{0, 0, 0, 1}, 200), 40_000)
 	f.Add(bytes.Repeat([]byte{0, 0, 2}, 200), 70_000)
+	f.Add(bytes.Repeat([]byte{0, 4, 1, 4, 5, 2}, 80), 20_000)
+	f.Add(bytes.Repeat([]byte{4, 3, 0, 4, 2}, 80), 200)
 	f.Fuzz(func(t *testing.T, ops []byte, size int) {
 		size = 1 + max(size, -size)%100_000
 		var q fifo
-		var model [][]byte
-		total := 0 // bytes in model
+		var model [][]byte // idle ones begin with 'i'
+		total := 0         // bytes in model
 		for i, op := range ops[:min(len(ops), 500)] {
-			switch op % 4 {
+			switch op % 6 {
 			case 0, 1:
-				record := append(bytes.Repeat([]byte{op}, i*7919%size), '\n')
+				record := append(bytes.Repeat([]byte{'x'}, i*7919%size), '\n')
 				q.push(record)
 				model = append(model, record)
 				total += len(record)
@@ -29,6 +31,15 @@ func FuzzFifo(f *testing.F) {
 				limit := int(op) * 1000
 				got, n := q.take([]byte("x"), limit)
 				checkTaken(t, model, got[1:], n, limit)
+				want := 0
+				for _, record := range model[:n] {
+					if isIdle(record) {
+						want++
+					}
+				}
+				if n > 0 && len(q.followers) != want {
+					t.Fatalf("step %d: %d follow, want %d", i, len(q.followers), want)
+				}
 				model = model[n:]
 				total -= len(got) - 1
 			case 3:
@@ -37,6 +48,21 @@ func FuzzFifo(f *testing.F) {
 					total -= len(model[len(model)-1])
 					model = model[:len(model)-1]
 				}
+			case 4:
+				record := append(bytes.Repeat([]byte{'i'}, 1+i*7919%size), '\n')
+				q.pushMarked(record, true, func() {})
+				model = append(model, record)
+				total += len(record)
+			case 5:
+				dropped := q.dropIdle()
+				if has := slices.ContainsFunc(model, isIdle); has != (dropped > 0) {
+					t.Fatalf("step %d: dropped %d, idle ones: %v", i, dropped, has)
+				}
+				for range dropped { // the oldest
+					at := slices.IndexFunc(model, isIdle)
+					total -= len(model[at])
+					model = slices.Delete(model, at, at+1)
+				}
 			}
 			if q.records != len(model) || q.bytes != total {
 				t.Fatalf("step %d: %d records and %d bytes, want %d and %d", i, q.records, q.bytes, len(model), total)
@@ -44,6 +70,8 @@ func FuzzFifo(f *testing.F) {
 		}
 	})
 }
+
+func isIdle(record []byte) bool { return record[0] == 'i' }
 
 func checkTaken(t *testing.T, model [][]byte, got []byte, n, limit int) {
 	t.Helper()

@@ -22,45 +22,60 @@ const (
 func (s *Sink) run() {
 	defer close(s.done)
 	defer s.giveUp()
-	var buf []byte
+	var b batch
 	for s.ctx.Err() == nil && s.Err() == nil {
-		class, batch, n, wait := s.next(buf[:0])
-		if n == 0 && wait == 0 {
+		wait := s.next(&b)
+		if b.records == 0 && wait == 0 {
 			break
 		}
-		if n == 0 {
+		if b.records == 0 {
 			s.sleep(wait)
 			continue
 		}
-		buf = batch
-		s.write(class, batch, n)
+		s.write(&b)
 	}
 	if err := s.w.Close(); err != nil {
 		s.report(err)
 	}
 }
 
-// next moves the records that are to be written now to buf: findings, or a batch
-// of transitions. Without any it returns how long to wait, 0 for the end.
-func (s *Sink) next(buf []byte) (class Class, batch []byte, n int, wait time.Duration) {
+// batch is what is written at once, and what follows that.
+type batch struct {
+	class     Class
+	text      []byte
+	records   int
+	followers []func()
+}
+
+// next moves the records that are to be written now to b: findings, or a batch of
+// transitions. Without any it returns how long to wait, 0 for the end.
+func (s *Sink) next(b *batch) (wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	b.records = 0
 	if s.queues[Finding].records > 0 {
-		batch, n = s.queues[Finding].take(buf, s.opt.FindingBatch)
-		return Finding, batch, n, 0
+		s.take(b, Finding, s.opt.FindingBatch)
+		return 0
 	}
 	q := &s.queues[Transition]
 	if q.records == 0 {
 		if s.closing {
-			return 0, nil, 0, 0
+			return 0
 		}
-		return 0, nil, 0, aliveInterval
+		return aliveInterval
 	}
 	if left := s.opt.Linger - time.Since(s.first); left > 0 && q.bytes < s.batch && !s.closing {
-		return 0, nil, 0, left
+		return left
 	}
-	batch, n = q.take(buf, s.batch)
-	return Transition, batch, n, 0
+	s.take(b, Transition, s.batch)
+	return 0
+}
+
+func (s *Sink) take(b *batch, class Class, limit int) {
+	q := &s.queues[class]
+	b.class = class
+	b.text, b.records = q.take(b.text[:0], limit)
+	b.followers = append(b.followers[:0], q.followers...)
 }
 
 // sleep waits for something to do. A long wait is an idle one: then it looks
@@ -83,9 +98,9 @@ func (s *Sink) sleep(wait time.Duration) {
 	}
 }
 
-// write writes a batch of n records, however often it takes.
-func (s *Sink) write(class Class, batch []byte, n int) {
-	rest, backoff, refused := batch, minBackoff, 0
+// write writes a batch, however often it takes, and calls what follows it.
+func (s *Sink) write(b *batch) {
+	rest, backoff, refused := b.text, minBackoff, 0
 	for {
 		m, err := s.w.Write(s.ctx, rest)
 		rest = rest[m:]
@@ -100,9 +115,9 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 			s.report(err)
 		}
 		if len(rest) == 0 {
-			s.delivered(class, n, min(n, refused))
-			if class == Finding {
-				s.follow(n)
+			s.delivered(b.class, b.records, min(b.records, refused))
+			for _, then := range b.followers {
+				then()
 			}
 			return
 		}
@@ -112,14 +127,22 @@ func (s *Sink) write(class Class, batch []byte, n int) {
 		if some && m > 0 {
 			continue // what comes after those that were refused
 		}
-		if errors.Is(err, ErrGone) || !s.backOff(backoff) {
-			whole := recordsIn(batch[:len(batch)-len(rest)], n)
-			s.count(class, whole, n-whole)
+		if errors.Is(err, ErrGone) || !s.backOff(pause(err, backoff)) {
+			whole := recordsIn(b.text[:len(b.text)-len(rest)], b.records)
+			s.count(b.class, whole, b.records-whole)
 			s.fail(err)
 			return
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// pause returns how long to wait after an error.
+func pause(err error, backoff time.Duration) time.Duration {
+	if busy, ok := errors.AsType[*BusyError](err); ok {
+		return max(backoff, busy.After)
+	}
+	return backoff
 }
 
 // delivered counts a batch of n records that need not be written again, some of

@@ -18,23 +18,39 @@ type Class uint8
 // The classes. Records of one class are written in the order they were put;
 // findings are written before transitions.
 const (
-	// Finding is for findings and notes of loss.
+	// Finding is for findings that open and notes of loss. They leave a quarter of
+	// the queue for ends.
 	Finding Class = iota
 	// Transition is for the stream of state changes, which can be large.
 	Transition
 	classes
-	// Update is for findings that go on. They are queued among the findings, and
-	// only while those take half of the queue: the next one says the same, where
-	// an open or a resolved that is lost is lost for good.
+	// Update is for findings that go on. They are queued among the findings, while
+	// those take half of the queue, and make room for others: the next one says
+	// the same.
 	Update
+	// End is for findings that are resolved. They are queued among the findings,
+	// and may take all of the queue: what an open says can be said later (Unsaid),
+	// an end that is lost is lost for good.
+	End
 )
 
 // queue is where a record of a class waits.
 func (c Class) queue() Class {
-	if c == Update {
-		return Finding
+	if c == Transition {
+		return Transition
 	}
-	return c
+	return Finding
+}
+
+// room is how many of a queue's bytes findings may take for one more of a class.
+func (c Class) room(limit int) int {
+	switch c {
+	case Update:
+		return limit / 2
+	case Finding:
+		return limit - limit/4
+	}
+	return limit
 }
 
 // ErrGone is wrapped by errors that no retry can cure: nobody reads any more.
@@ -53,12 +69,26 @@ func (e *RejectedError) Error() string {
 
 func (e *RejectedError) Unwrap() error { return e.Err }
 
+// BusyError is wrapped by an error of Write where whoever takes the records said when
+// it wants to be asked again.
+type BusyError struct {
+	After time.Duration
+	Err   error
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%v (asks to be left alone for %v)", e.Err, e.After)
+}
+
+func (e *BusyError) Unwrap() error { return e.Err }
+
 // Writer writes whole records somewhere.
 type Writer interface {
 	// Write writes p, which holds whole records, and returns how many bytes
 	// need not be written again. It returns early when ctx is done. An
 	// error that wraps ErrGone is final; after any other the rest is
-	// tried again. An error may come with all of p written.
+	// tried again, when a BusyError says or sooner or later. An error may
+	// come with all of p written.
 	Write(ctx context.Context, p []byte) (int, error)
 	// Batch returns how many bytes of transitions may be written at once.
 	Batch() int
@@ -116,13 +146,9 @@ type Sink struct {
 	dropped [classes]uint64
 	written uint64
 	errors  uint64
-	// accepted and finished count findings that were queued and that were written,
-	// thens wait for that.
-	accepted, finished uint64
-	thens              []then
-	closing            bool
-	failure            error // final
-	lastErr            error // nil while writing works
+	closing bool
+	failure error // final
+	lastErr error // nil while writing works
 	// abandoned counts records whose writing was given up on Close.
 	abandoned int
 
@@ -160,7 +186,12 @@ func New(w Writer, opt Options) *Sink {
 
 // Put queues a copy of one record, which ends in a newline. It never waits. It
 // returns false if the record was dropped.
-func (s *Sink) Put(class Class, record []byte) bool {
+func (s *Sink) Put(class Class, record []byte) bool { return s.PutThen(class, record, nil) }
+
+// PutThen is Put, after whose last byte was written then is called, from the sink's
+// goroutine; nil is nothing. It is not called for a record that was dropped, at once or
+// later. For one that was refused it is: that would be refused again.
+func (s *Sink) PutThen(class Class, record []byte, then func()) bool {
 	s.mu.Lock()
 	if s.closing || s.failure != nil || !s.makeRoom(class, len(record)) {
 		s.dropped[class.queue()]++
@@ -169,12 +200,9 @@ func (s *Sink) Put(class Class, record []byte) bool {
 	}
 	q := &s.queues[class.queue()]
 	before := q.bytes
-	q.push(record)
+	q.pushMarked(record, class == Update, then)
 	wake := class != Transition
-	if wake {
-		s.accepted++
-	}
-	if class == Transition {
+	if !wake {
 		if before == 0 {
 			s.first = time.Now()
 		}
@@ -189,22 +217,37 @@ func (s *Sink) Put(class Class, record []byte) bool {
 	return true
 }
 
-// makeRoom reports whether n more bytes fit, after it dropped the newest
-// transitions for the sake of a finding if it had to.
+// makeRoom reports whether n more bytes fit. If it has to, it drops the newest
+// transitions for the sake of a finding, and the oldest updates for one that opens or ends.
 func (s *Sink) makeRoom(class Class, n int) bool {
 	findings, transitions := &s.queues[Finding], &s.queues[Transition]
 	limit := s.opt.QueueBytes
 	if class == Transition {
 		return findings.bytes+transitions.bytes+n <= limit
 	}
-	if findings.bytes+n > limit || class == Update && findings.bytes+n > limit/2 {
-		return false
+	for findings.bytes+n > class.room(limit) {
+		dropped := 0
+		if class != Update && n <= limit {
+			dropped = findings.dropIdle()
+		}
+		if dropped == 0 {
+			return false
+		}
+		s.dropped[Finding] += uint64(dropped)
 	}
 	for findings.bytes+transitions.bytes+n > limit {
 		transitions.dropNewest()
 		s.dropped[Transition]++
 	}
 	return true
+}
+
+// Leave counts a record as dropped that was not put, because without one that was
+// dropped before it says nothing.
+func (s *Sink) Leave(class Class) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped[class.queue()]++
 }
 
 func (s *Sink) signal() {

@@ -129,7 +129,7 @@ func TestFullQueueDropsNewestTransitions(t *testing.T) {
 			}
 		}
 		for i := range 12 {
-			if kept := s.Put(Finding, line("f", i+1)); kept != (i < 10) {
+			if kept := s.Put(End, line("f", i+1)); kept != (i < 10) {
 				t.Errorf("finding %d kept: %v", i, kept)
 			}
 			if i == 2 { // The three newest transitions made room.

@@ -8,7 +8,7 @@ import (
 func TestThenFollowsTheWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &fakeWriter{blocked: make(chan struct{})}
-		s := New(w, Options{QueueBytes: 60})
+		s := New(w, Options{QueueBytes: 80})
 		var followed []string
 		put := func(i int) bool {
 			return s.PutThen(Finding, line("f", i), func() { followed = append(followed, w.text()) })

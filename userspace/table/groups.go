@@ -68,7 +68,7 @@ func shared(g *finding.Group) string {
 	case g.Service.IsValid():
 		return string(readable.AppendAddrPort(nil, g.Service))
 	case g.Stack != nil:
-		return ownFunctions(g.Stack)
+		return cmp.Or(ownFunctions(g.Stack), "no stack: "+g.Stack.Missing)
 	}
 	return ""
 }

@@ -20,6 +20,7 @@ func TestGroups(t *testing.T) {
 		{Count: 5, Kind: finding.SynSentStalled, Stack: &finding.Stack{Frames: []finding.Frame{
 			{Function: "net.Dial", Plumbing: true}, {Function: "main.leak", File: "/src/x.go", Line: 7}, {Module: "libc.so", Offset: 16},
 		}}},
+		{Count: 5, Kind: finding.SynSentStalled, Stack: &finding.Stack{Missing: finding.MissingProcessGone}},
 		{Count: 4, Oldest: -1, AtLeast: true},
 	}
 	want := `COUNT  OLDEST  KIND               PROCESS
@@ -29,6 +30,7 @@ func TestGroups(t *testing.T) {
     7     0ms  syn_sent_stalled   serves 10.0.0.5:443
     6     0ms  syn_sent_stalled   shop/cart-0
     5     0ms  syn_sent_stalled   main.leak (x.go:7) < libc.so+0x10
+    5     0ms  syn_sent_stalled   no stack: process_gone
     4       -  -                  -
 `
 	if got := string(AppendGroups(nil, groups, "process", Options{})); got != want {

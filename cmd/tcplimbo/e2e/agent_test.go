@@ -17,9 +17,9 @@ import (
 
 // Limits of the contract and of this suite.
 const (
-	maxLine   = 4096             // a JSON line is shorter
-	readyTime = 60 * time.Second // an emulated or a very busy machine; P12 measures the real figure
-	stopTime  = 2 * time.Second  // after SIGINT or SIGTERM
+	maxLine   = 4096            // a JSON line is shorter
+	readyTime = 3 * time.Minute // an emulated or a very busy machine; P12 measures the real figure
+	stopTime  = 2 * time.Second // after SIGINT or SIGTERM
 )
 
 // quick are thresholds that make a scenario last seconds; each finding is wanted.
@@ -219,7 +219,8 @@ func (a *agent) stop(sig syscall.Signal) {
 		a.t.Fatalf("sending %s: %v", sig, err)
 	}
 	code := a.exitCode(10 * time.Second)
-	if took, allowed := time.Since(start), stopTime+a.stalls.longest(); took > allowed {
+	_, busy := together.Load(a.t.Name())
+	if took, allowed := time.Since(start), stopTime+a.stalls.longest(); took > allowed && !busy {
 		a.t.Errorf("ended %s after %s, want within %s", took, sig, allowed)
 	}
 	if code != 0 {

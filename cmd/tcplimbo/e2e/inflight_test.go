@@ -13,6 +13,7 @@ import (
 // TestInFlight: a descriptor that was sent and not received is in no process. The
 // finding says so, names nobody, and does not say that somebody closed it.
 func TestInFlight(t *testing.T) {
+	sideBySide(t)
 	needBPF(t)
 	a := startRun(t)
 	var lc net.ListenConfig

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
@@ -56,6 +57,18 @@ func build(binary string) error {
 		return fmt.Errorf("building tcplimbo: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// together are the names of the tests that called sideBySide.
+var together sync.Map
+
+// sideBySide lets a test run beside the others that call it, once all others are done.
+// It is for tests that mostly wait, make few sockets, and neither measure how soon a line
+// comes nor ask with [scene.audit] whether anything else was said about this process:
+// their sockets are all its own. How soon their agents end is not judged.
+func sideBySide(t *testing.T) {
+	together.Store(t.Name(), true)
+	t.Parallel()
 }
 
 // needBPF skips without root, and fails instead where the environment says

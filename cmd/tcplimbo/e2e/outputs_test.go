@@ -56,6 +56,7 @@ func fileRecords(t *testing.T, path string) []*record {
 // TestStoppedReader: while the reader of standard output is stopped, the log file
 // gets every finding in time, and afterwards the reader gets them all.
 func TestStoppedReader(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	dir := t.TempDir()
 	log, out, ready := filepath.Join(dir, "log.json"), filepath.Join(dir, "out.json"), filepath.Join(dir, "ready")
@@ -87,6 +88,7 @@ func TestStoppedReader(t *testing.T) {
 	if err := reader.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	stopped := time.Now()
 	const many = 400 // several times what a pipe holds
 	s.make(workload.Spec{Kind: workload.CloseWaitUnread, Count: many})
 	for deadline := time.Now().Add(20 * time.Second); s.missing(fileRecords(t, log), "open") > 0; time.Sleep(100 * time.Millisecond) {
@@ -97,6 +99,7 @@ func TestStoppedReader(t *testing.T) {
 	if n := s.missing(fileRecords(t, out), "open"); n == 0 {
 		t.Error("the stopped reader has everything: it was not stopped")
 	}
+	time.Sleep(time.Until(stopped.Add(awayTime(t))))
 	if err := reader.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +131,7 @@ func waitFile(t *testing.T, path string) {
 // TestFullDisk: a full disk under the log file is told once, keeps standard output
 // going, and what waited is written when there is room.
 func TestFullDisk(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tcplimbo-test", dir, "tmpfs", 0, "size=16m"); err != nil {

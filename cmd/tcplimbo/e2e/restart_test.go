@@ -62,6 +62,7 @@ var restartJob = []workload.Spec{
 // resolved once, with one id and its true age; a record that was being written at a
 // kill may come twice, and none is missing.
 func TestRestart(t *testing.T) {
+	sideBySide(t)
 	dir := bpffs(t)
 	seed := time.Now().UnixNano()
 	random := rand.New(rand.NewPCG(uint64(seed), 0))
@@ -231,6 +232,7 @@ func (s *scene) auditAges(records []*record, wrong *problems) {
 
 // TestRestartWithOtherSource: what one kernel side opened, the other one goes on with.
 func TestRestartWithOtherSource(t *testing.T) {
+	sideBySide(t)
 	dir := bpffs(t)
 	s := newScene(t)
 	set := s.make(workload.Spec{Kind: workload.CloseWaitUnread, Payload: 3, Count: 3})
@@ -258,6 +260,7 @@ func TestRestartWithOtherSource(t *testing.T) {
 // TestPinPathRefused: where nothing can be kept one warning says so, and the rest
 // works.
 func TestPinPathRefused(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	s.make(workload.Spec{Kind: workload.CloseWaitUnread})
 	a := startRun(t, "--pin-path", t.TempDir())

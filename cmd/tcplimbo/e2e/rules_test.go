@@ -117,6 +117,7 @@ func TestRules(t *testing.T) {
 
 // TestRuleByCgroup: what a cgroup holds is left alone, whatever its programs are called.
 func TestRuleByCgroup(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	root := cgroupRoot(t)
 	dir, err := os.MkdirTemp(root, "tcplimbo-e2e-")

@@ -136,6 +136,7 @@ func (s *scene) auditOpen(name string, a *agent) {
 // TestAutoFallsBack: without BTF and without privileges one warning says what is
 // lost, and what can be seen is.
 func TestAutoFallsBack(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	set := s.make(workload.Spec{Kind: workload.CloseWaitUnread, Payload: 3, Count: 3})
 	for _, tt := range []struct {

@@ -3,8 +3,10 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -52,8 +54,9 @@ var goBuilds = map[string][]string{
 }
 
 // TestStacksOfGo: each forgotten connection names the handler that forgot it and
-// the line; the healthy handler is never named.
+// the line; the healthy handler is never named. One agent looks at all builds.
 func TestStacksOfGo(t *testing.T) {
+	sideBySide(t)
 	needBPF(t)
 	at := marks(t, "testdata/leaky/main.go")
 	handlers := map[string]int{
@@ -61,48 +64,88 @@ func TestStacksOfGo(t *testing.T) {
 		fmt.Sprintf("eof_read main.handleStatus (main.go:%d)", at["status"]): 1,
 	}
 	connect := map[string]int{fmt.Sprintf("connect main.fetch (main.go:%d)", at["connect"]): 1}
+	a := startRun(t, "--stacks", "always")
+	programs := map[string]*program{}
 	for name, flags := range goBuilds {
+		p := startProgram(t, buildGo(t, "leaky", flags...))
+		p.do("round")
+		p.do("stall")
+		programs[name] = p
+	}
+	for name, p := range programs {
 		t.Run(name, func(t *testing.T) {
-			a := startRun(t, "--stacks", "always")
-			p := startProgram(t, buildGo(t, "leaky", flags...))
-			p.do("round")
-			p.do("stall")
 			waitTold(t, a, p, "close_wait_silent", handlers)
 			waitTold(t, a, p, "syn_sent_stalled", connect)
-			for _, r := range a.all() {
-				if strings.Contains(r.line, "handleWell") {
-					t.Errorf("the healthy handler is named: %s", r.line)
-				}
-			}
+			waitGoroutines(t, a, p, "close_wait_silent", fmt.Sprintf("main.serve (main.go:%d)", at["handle"]))
+			waitGoroutines(t, a, p, "syn_sent_stalled", fmt.Sprintf("main.main (main.go:%d)", at["stall"]))
 		})
+	}
+	for _, r := range a.all() {
+		if strings.Contains(r.line, "handleWell") {
+			t.Errorf("the healthy handler is named: %s", r.line)
+		}
+	}
+	a.stop(syscall.SIGTERM)
+}
+
+var cBuilds = map[string]struct{ flags, args []string }{
+	"frame pointers":             {[]string{"-fno-omit-frame-pointer"}, nil},
+	"frame pointers, threads":    {[]string{"-fno-omit-frame-pointer"}, []string{"threads"}},
+	"no frame pointers":          {[]string{"-fomit-frame-pointer"}, nil},
+	"no frame pointers, threads": {[]string{"-fomit-frame-pointer"}, []string{"threads"}},
+	"frame pointers, static":     {[]string{"-fno-omit-frame-pointer", "-static"}, nil},
+	"frame pointers, no PLT":     {[]string{"-fno-omit-frame-pointer", "-fno-plt"}, nil},
+	"frame pointers, no PIE":     {[]string{"-fno-omit-frame-pointer", "-no-pie"}, nil},
+}
+
+// waitGoroutines waits until each finding names a goroutine of its own, all made in
+// one place; where they were made may come with an update.
+func waitGoroutines(t *testing.T, a *agent, p *program, kind, place string) {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		return
+	}
+	told := func(all []*record) bool {
+		seen := map[int64]bool{1: true, 0: true}
+		for _, r := range p.of(all, kind) {
+			id := r.num("tcplimbo.stack.goroutine.id")
+			function, at, _ := strings.Cut(r.str("tcplimbo.stack.goroutine.creator"), " (")
+			if seen[id] || function+" ("+at[strings.LastIndexByte(at, '/')+1:] != place {
+				return false
+			}
+			seen[id] = true
+		}
+		return true
+	}
+	if !a.wait(30*time.Second, told) {
+		for _, r := range p.of(a.all(), kind) {
+			t.Errorf("want a goroutine of its own, made by %s: %s", place, r.line)
+		}
 	}
 }
 
 // TestStacksOfC: the function that connects and forgets is named where the program
 // keeps frame pointers; the C library, which has none, must not hide it. Without
-// them its callers cannot be seen, and no others are named in their place.
+// them its callers cannot be seen, and no others are named in their place. One agent
+// looks at all builds.
 func TestStacksOfC(t *testing.T) {
+	sideBySide(t)
 	at := marks(t, "testdata/forgetful.c")["connect"]
 	named := fmt.Sprintf("connect forget_upstream (forgetful.c:%d)", at)
-	for _, tt := range []struct {
-		name  string
-		flags []string
-		args  []string
-	}{
-		{"frame pointers", []string{"-fno-omit-frame-pointer"}, nil},
-		{"frame pointers, threads", []string{"-fno-omit-frame-pointer"}, []string{"threads"}},
-		{"no frame pointers", []string{"-fomit-frame-pointer"}, nil},
-		{"no frame pointers, threads", []string{"-fomit-frame-pointer"}, []string{"threads"}},
-		{"frame pointers, static", []string{"-fno-omit-frame-pointer", "-static"}, nil},
-		{"frame pointers, no PLT", []string{"-fno-omit-frame-pointer", "-fno-plt"}, nil},
-		{"frame pointers, no PIE", []string{"-fno-omit-frame-pointer", "-no-pie"}, nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			a := startRun(t, "--stacks", "always")
-			p := startProgram(t, buildC(t, "forgetful.c", append([]string{"-O2", "-g", "-pthread"}, tt.flags...)...), tt.args...)
-			p.do("forget")
+	a := startRun(t, "--stacks", "always")
+	programs := map[string]*program{}
+	for name, b := range cBuilds {
+		p := startProgram(t, buildC(t, "forgetful.c", append([]string{"-O2", "-g", "-pthread"}, b.flags...)...), b.args...)
+		p.do("forget")
+		programs[name] = p
+	}
+	for name, p := range programs {
+		t.Run(name, func(t *testing.T) {
 			waitTold(t, a, p, "close_wait_silent", map[string]int{named: 1})
 			for _, r := range p.of(a.all(), "close_wait_silent") {
+				if id := r.num("tcplimbo.stack.goroutine.id"); id > 0 {
+					t.Errorf("a goroutine of C: %s", r.line)
+				}
 				for line := range strings.SplitSeq(r.str("code.stacktrace"), "\n") {
 					if !strings.HasPrefix(line, "forget_upstream ") && !strings.HasPrefix(line, "main ") {
 						t.Errorf("a function that was not called: %s", line)
@@ -111,6 +154,7 @@ func TestStacksOfC(t *testing.T) {
 			}
 		})
 	}
+	a.stop(syscall.SIGTERM)
 }
 
 // TestStacksFromTheFirstLeak: by default the first forgotten connections have the
@@ -145,6 +189,7 @@ func TestStacksFromTheFirstLeak(t *testing.T) {
 
 // TestStacksOff: nothing is said of stacks, nor of why there are none.
 func TestStacksOff(t *testing.T) {
+	sideBySide(t)
 	a := startRun(t, "--stacks", "off")
 	p := startProgram(t, buildGo(t, "leaky"))
 	p.do("round")
@@ -153,6 +198,7 @@ func TestStacksOff(t *testing.T) {
 
 // TestStacksOfBefore: what was opened before the agent came says so.
 func TestStacksOfBefore(t *testing.T) {
+	sideBySide(t)
 	needBPF(t)
 	p := startProgram(t, buildGo(t, "leaky"))
 	p.do("round")
@@ -160,4 +206,38 @@ func TestStacksOfBefore(t *testing.T) {
 	a := startRun(t)
 	waitTold(t, a, p, "close_wait_silent", map[string]int{" none: older_than_agent": 2})
 	waitTold(t, a, p, "syn_sent_stalled", map[string]int{" none: older_than_agent": 1})
+}
+
+// TestListByStack: `list` counts by the stacks that a running daemon has taken, the
+// first line the most.
+func TestListByStack(t *testing.T) {
+	at := marks(t, "testdata/leaky/main.go")
+	startRun(t, "--stacks", "always", "--close-wait", "1h")
+	p := startProgram(t, buildGo(t, "leaky", "-ldflags=-s -w"))
+	p.do("round")
+	p.do("round")
+	p.do("stall")
+	want := map[string]int{
+		fmt.Sprintf("main.handleUpload (main.go:%d)", at["upload"]): 2,
+		fmt.Sprintf("main.handleStatus (main.go:%d)", at["status"]): 2,
+		fmt.Sprintf("main.fetch (main.go:%d)", at["connect"]):       1,
+	}
+	var got map[string]int
+	for try := 0; try < 20 && !maps.Equal(got, want); try++ {
+		stdout, _ := output(t, "list", "--by", "stack", "-H", "--pid", fmt.Sprint(p.pid), "--state", "close_wait,syn_sent")
+		got = map[string]int{}
+		for line := range strings.Lines(stdout) {
+			// COUNT, OLDEST, KIND, and the functions, of which the first is wanted.
+			fields := strings.Fields(line)
+			var count int
+			if _, err := fmt.Sscan(fields[0], &count); err != nil || len(fields) < 5 {
+				t.Fatalf("%v: %s", err, stdout)
+			}
+			got[fields[3]+" "+fields[4]] += count
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
+	}
 }

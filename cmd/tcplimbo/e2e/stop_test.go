@@ -201,6 +201,7 @@ func TestReaderGoesAway(t *testing.T) {
 
 // TestLogFile: lines go to the file too; after SIGUSR1 to a new one.
 func TestLogFile(t *testing.T) {
+	sideBySide(t)
 	s := newScene(t)
 	file := filepath.Join(t.TempDir(), "findings.json")
 	a := startRun(t, "-o", "none", "--log-file", file)
@@ -212,7 +213,7 @@ func TestLogFile(t *testing.T) {
 	if err := a.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(readyTime)
 	for _, err := os.Stat(file); err != nil; _, err = os.Stat(file) {
 		if time.Now().After(deadline) {
 			t.Fatal("no new file after SIGUSR1")
@@ -230,7 +231,7 @@ func TestLogFile(t *testing.T) {
 // waitLines waits until a file has an open record of each socket of a set.
 func waitLines(t *testing.T, file string, set *workload.Set) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(readyTime)
 	for {
 		b, err := os.ReadFile(file)
 		if err != nil {

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/tcplimbo/tcplimbo/userspace/explain"
@@ -31,5 +32,16 @@ func stackOf(s *finding.Stack) string {
 	case len(names) == 0:
 		return ""
 	}
-	return s.Of.String() + " stack " + strings.Join(names, " < ")
+	return s.Of.String() + " stack " + strings.Join(names, " < ") + goroutineOf(s)
+}
+
+func goroutineOf(s *finding.Stack) string {
+	if s.Goroutine == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(", goroutine %d", s.Goroutine)
+	if s.MadeBy != nil {
+		text += " made by " + explain.Place(s.MadeBy)
+	}
+	return text
 }

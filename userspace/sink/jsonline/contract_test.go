@@ -36,7 +36,7 @@ var contractKeys = strings.Fields(`
 	tcplimbo.peer.pid tcplimbo.peer.executable tcplimbo.peer.state tcplimbo.peer.container.id tcplimbo.peer.k8s.pod.name
 	tcplimbo.tcp.state.previous tcplimbo.tcp.state.previous_seconds
 
-	tcplimbo.process.relation tcplimbo.stack.missing
+	tcplimbo.process.relation tcplimbo.stack.missing tcplimbo.stack.goroutine.id tcplimbo.stack.goroutine.creator
 	tcplimbo.pprof.goroutines tcplimbo.pprof.matching tcplimbo.pprof.function tcplimbo.pprof.parked
 	tcplimbo.pprof.age_seconds tcplimbo.pprof.dump tcplimbo.pprof.missing
 	container.name

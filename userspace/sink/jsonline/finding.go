@@ -57,6 +57,7 @@ func (e *Encoder) appendFinding(dst []byte, f *finding.Finding, limit *limits) [
 		dst = appendGoroutines(dst, f.Goroutines, begin+MaxLine-1-len(e.tail)-stackLeast)
 	}
 	if f.Stack != nil {
+		dst = appendGoroutine(dst, f.Stack, begin+MaxLine-1-len(e.tail)-stackLeast)
 		dst = appendStack(dst, f.Stack, begin+MaxLine-1-len(e.tail))
 	}
 	return append(dst, e.tail...)

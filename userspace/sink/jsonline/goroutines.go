@@ -30,6 +30,22 @@ func appendGoroutines(dst []byte, g *finding.Goroutines, end int) []byte {
 	return fit(dst, counts, end)
 }
 
+// appendGoroutine appends which goroutine took the stack, up to the length end: with
+// where it was made, or its id alone, or nothing.
+func appendGoroutine(dst []byte, s *finding.Stack, end int) []byte {
+	if s.Goroutine == 0 {
+		return dst
+	}
+	before := len(dst)
+	dst = fit(appendUint(dst, `,"tcplimbo.stack.goroutine.id":`, s.Goroutine), before, end)
+	if s.MadeBy == nil || len(dst) == before {
+		return dst
+	}
+	before = len(dst)
+	dst = append(dst, `,"tcplimbo.stack.goroutine.creator":"`...)
+	return fit(append(appendFrame(dst, s.MadeBy), '"'), before, end)
+}
+
 // fit takes back what was appended since a line was before bytes long if it is
 // longer than end now.
 func fit(dst []byte, before, end int) []byte {

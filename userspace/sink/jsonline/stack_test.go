@@ -1,6 +1,7 @@
 package jsonline
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -41,6 +42,28 @@ func TestStack(t *testing.T) {
 			if got[key] != want {
 				t.Errorf("%s: %s is %q, want %q", tt.name, key, got[key], want)
 			}
+		}
+	}
+}
+
+// The goroutine is left out where there is no room, its stack before it never.
+func TestGoroutineOfStack(t *testing.T) {
+	maker := finding.Frame{Function: "main.main", File: "/src/main.go", Line: 7}
+	for _, tt := range []struct {
+		name        string
+		stack       finding.Stack
+		room        int
+		id, creator any
+	}{
+		{"unknown", finding.Stack{MadeBy: &maker}, 500, nil, nil},
+		{"the first", finding.Stack{Goroutine: 1}, 500, json.Number("1"), nil},
+		{"made", finding.Stack{Goroutine: 34, MadeBy: &maker}, 500, json.Number("34"), "main.main (/src/main.go:7)"},
+		{"made, little room", finding.Stack{Goroutine: 34, MadeBy: &maker}, 50, json.Number("34"), nil},
+		{"no room", finding.Stack{Goroutine: 34, MadeBy: &maker}, 9, nil, nil},
+	} {
+		got := object(t, append(appendGoroutine([]byte(`{"a":1`), &tt.stack, tt.room), "}\n"...))
+		if got["tcplimbo.stack.goroutine.id"] != tt.id || got["tcplimbo.stack.goroutine.creator"] != tt.creator {
+			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,10 +18,12 @@ import (
 
 	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tcplimbo/tcplimbo/userspace/sink"
 	"github.com/tcplimbo/tcplimbo/userspace/sink/jsonline"
@@ -40,6 +43,20 @@ type taker struct {
 	status  int
 	code    codes.Code
 	refused int64
+	// busy are answers of a collector that asks to be left alone so long; asked is
+	// when each request came.
+	busy  []time.Duration
+	asked []time.Time
+}
+
+// isBusy takes note of a request, and returns what to ask for, if anything.
+func (k *taker) isBusy() (after time.Duration, busy bool) {
+	k.asked = append(k.asked, time.Now())
+	if len(k.busy) == 0 {
+		return 0, false
+	}
+	after, k.busy = k.busy[0], k.busy[1:]
+	return after, true
 }
 
 func (k *taker) take(r *collogs.ExportLogsServiceRequest) *collogs.ExportLogsServiceResponse {
@@ -54,6 +71,10 @@ func (k *taker) take(r *collogs.ExportLogsServiceRequest) *collogs.ExportLogsSer
 func (k *taker) Export(_ context.Context, r *collogs.ExportLogsServiceRequest) (*collogs.ExportLogsServiceResponse, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if after, busy := k.isBusy(); busy {
+		s, err := status.New(codes.Unavailable, "busy").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)})
+		return nil, errors.Join(err, s.Err())
+	}
 	if k.code != codes.OK {
 		return nil, status.Error(k.code, "no\x1b[31m")
 	}
@@ -63,6 +84,11 @@ func (k *taker) Export(_ context.Context, r *collogs.ExportLogsServiceRequest) (
 func (k *taker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if after, busy := k.isBusy(); busy {
+		w.Header().Set("Retry-After", strconv.Itoa(int(after.Seconds())))
+		http.Error(w, "busy", http.StatusTooManyRequests)
+		return
+	}
 	if k.status != 0 {
 		http.Error(w, "no\x1b[31m", k.status)
 		return

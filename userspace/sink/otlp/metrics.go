@@ -55,12 +55,18 @@ func (m *Metrics) run(ctx context.Context, interval time.Duration) {
 	defer close(m.done)
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	var quiet time.Time // until then the collector asked to be left alone
 	for {
 		select {
-		case <-ticker.C:
-			if err := m.send(ctx); ctx.Err() == nil {
+		case now := <-ticker.C:
+			if now.Before(quiet) {
+				continue
+			}
+			err := m.send(ctx)
+			if ctx.Err() == nil {
 				m.told(err)
 			}
+			quiet = time.Now().Add(retryAfter(err))
 		case <-ctx.Done():
 			return
 		}

@@ -27,6 +27,9 @@ func (t *Target) judge(err error, p []byte) (int, error) {
 	if malformed(err) {
 		return len(p), &sink.RejectedError{Records: n, Err: said}
 	}
+	if after := retryAfter(err); after > 0 {
+		return 0, &sink.BusyError{After: after, Err: said}
+	}
 	return 0, said
 }
 

@@ -18,6 +18,8 @@ func stackSamples() []Sample {
 		{Function: "main.main.gowrap1", File: "/src/api/main.go", Line: 7, Module: "api"},
 		{Function: "runtime.goexit", File: "/usr/local/go/src/runtime/asm_amd64.s", Line: 1700, Module: "api", Plumbing: true},
 	}}
+	read.Stack.Goroutine = 34
+	read.Stack.MadeBy = &finding.Frame{Function: "net/http.(*Server).Serve", File: "/usr/local/go/src/net/http/server.go", Line: 3454, Module: "api"}
 	opened.Stack = &finding.Stack{
 		Of: finding.StackConnect, Missing: finding.MissingNoFramePointers,
 		Frames: []finding.Frame{{Function: "connect", Module: "libc.so.6", Offset: 0x10a3b4, Plumbing: true}},

@@ -58,7 +58,7 @@ func serve(l net.Listener, handle func(net.Conn)) {
 		if err != nil {
 			panic(err)
 		}
-		go handle(c)
+		go handle(c) // mark: handle
 	}
 }
 
@@ -126,7 +126,7 @@ func main() {
 				call(address)
 			}
 		case "stall":
-			go fetch(full())
+			go fetch(full()) // mark: stall
 		}
 	}
 }
