@@ -31,10 +31,9 @@ volatile const __u8 trace_mask[16] = {};
  * sees every transition and can do that itself, for less.
  */
 volatile const bool trace_ages = false;
-/* Take user stacks; all of them; else how many a second and CPU. */
+/* Take user stacks; all of them, without a budget. */
 volatile const bool stacks_wanted = false;
 volatile const bool stacks_always = false;
-volatile const __u32 stacks_rate = 2000;
 /* Wake the reader when so many bytes wait; else it looks by itself. */
 volatile const __u32 wake_bytes = 0xffffffff;
 

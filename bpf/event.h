@@ -213,7 +213,8 @@ struct sock_stacks {
 	__u16 sport; /* 0: not known, it was connecting */
 	__u16 dport;
 	__u8 of; /* the opener's */
-	__u8 pad[7];
+	__u8 pad[3];
+	__u32 cell;		    /* where stacks_filter counts it */
 	struct goroutine goroutine; /* the reader if there is one, else the opener */
 };
 
@@ -221,12 +222,6 @@ struct sock_stacks {
 struct stack_cpu {
 	struct user_stack stack; /* where one is put together */
 	__u64 busy;		 /* one is */
-	__u64 jiffies;		 /* when credit was last given */
-	__u64 credit;		 /* stacks that may be taken, times HZ */
-	__u64 refused;		 /* stacks not taken for want of it */
-	__u64 second;		 /* when the second began that is being counted */
-	__u64 asked;		 /* for stacks in it */
-	__u64 shift;		 /* how often that halved the rate for the next */
 };
 
 /*
@@ -323,7 +318,11 @@ struct young_cpu {
 	__u32 base;  /* the ring's first slot */
 	__u32 slots; /* and their number, a power of two */
 	__u64 busy;  /* a slot is being written */
-	__u64 pad[4];
+	/* Of the CPU's stacks, here because every connect looks at this line anyway. */
+	__u32 stack_credit; /* how many may be taken; the agent gives some each tick */
+	__u32 pad;
+	__u64 stacks_refused; /* not taken for want of it */
+	__u64 unused[2];
 };
 
 /* Transitions of a CPU that the first program saw, until the second has seen them. */

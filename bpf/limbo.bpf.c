@@ -53,10 +53,10 @@ static __always_inline void handle(void *ctx, struct sock *sk, int oldstate, int
 			trace(sk, EVENT_TRANSITION, oldstate, newstate);
 		return;
 	}
-	if (stacks_wanted && newstate == TCP_SYN_SENT)
+	if (stacks_wanted && newstate == TCP_SYN_SENT && affordable())
 		note_connect(ctx, sk);
-	if (stacks_wanted && newstate == TCP_CLOSE)
-		forget_stacks(first_argument(ctx));
+	if (stacks_wanted && newstate == TCP_CLOSE && maybe_stacks(sk))
+		forget_stacks((__u64)sk);
 	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(oldstate))
@@ -306,7 +306,7 @@ struct sys_exit {
 SEC("tracepoint/syscalls/sys_exit_accept4")
 int limbo_accept(struct sys_exit *ctx)
 {
-	if (ctx->ret >= 0)
+	if (ctx->ret >= 0 && affordable())
 		note_accept(ctx, ctx->ret);
 	return 0;
 }

@@ -24,11 +24,13 @@ struct {
 } socket_stacks SEC(".maps");
 
 /*
- * How many sockets of socket_stacks fall together, by their addresses: where stacks
- * are samples, most sockets that end have none, and learn that for a load.
+ * How many sockets of socket_stacks fall together, by their cookie or their hash: where
+ * stacks are samples, most sockets that end have none, and learn that for two loads.
  */
-#define STACKS_FILTER_BITS 12
-__u32 stacks_filter[1 << STACKS_FILTER_BITS] = {};
+#define STACKS_FILTER 4096
+__u32 stacks_filter[STACKS_FILTER] = {};
+/* There was one that had neither: all have to be looked up. */
+bool stacks_unfiltered = false;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -48,9 +50,6 @@ struct {
 
 /* There are some. */
 bool leaky_known = false;
-
-/* As many as a quarter of a second brings may be taken at once. */
-#define STACK_BURST 4
 
 static __always_inline __u32 current_pid(void)
 {
@@ -73,56 +72,35 @@ static __always_inline bool leaks(void)
 	return bpf_map_lookup_elem(&leaky_processes, &pid);
 }
 
-/*
- * Beyond the budget a stack is a sample, and where far more is asked for, fewer
- * samples say as much: an eighth of the rate is left where it is asked for 16 times.
- * A burst shorter than a second has the whole.
- */
-static __always_inline void count_asked(struct stack_cpu *c, __u64 now)
+static __always_inline struct young_cpu *stack_budget(void)
 {
-	__u64 passed = now - c->second;
+	__u32 cpu = bpf_get_smp_processor_id();
 
-	if (passed < walk.hz)
-		return;
-	c->shift = 0;
-	/* Who pauses begins anew. */
-	if (passed < 2 * walk.hz)
-		c->shift = (c->asked > 2 * stacks_rate) + (c->asked > 4 * stacks_rate) +
-			   (c->asked > 8 * stacks_rate);
-	c->second = now;
-	c->asked = 0;
-}
-
-static __always_inline void give_credit(struct stack_cpu *c)
-{
-	__u64 now = bpf_jiffies64(), passed = now - c->jiffies;
-	__u64 most = (__u64)stacks_rate * walk.hz / STACK_BURST;
-
-	if (!passed)
-		return;
-	count_asked(c, now);
-	c->jiffies = now;
-	c->credit += (passed < walk.hz ? passed : walk.hz) * (stacks_rate >> c->shift);
-	if (c->credit > most)
-		c->credit = most;
+	return bpf_map_lookup_elem(&young_cpus, &cpu);
 }
 
 /* May this CPU take one more stack? Says nothing of whether it does. */
-static __always_inline bool affordable(struct stack_cpu *c)
+static __always_inline bool affordable(void)
 {
+	struct young_cpu *y;
+
 	if (stacks_always)
 		return true;
-	give_credit(c);
-	c->asked++;
-	if (c->credit >= walk.hz || leaks())
+	y = stack_budget();
+	if (!y)
+		return false;
+	if (y->stack_credit || leaks())
 		return true;
-	c->refused++;
+	y->stacks_refused++;
 	return false;
 }
 
-static __always_inline void pay(struct stack_cpu *c)
+static __always_inline void pay(void)
 {
-	c->credit -= c->credit < walk.hz ? c->credit : walk.hz;
+	struct young_cpu *y = stack_budget();
+
+	if (y && y->stack_credit)
+		y->stack_credit--;
 }
 
 /* FNV's idea with the golden ratio's multiplier; the shift brings high bits down. */
@@ -184,11 +162,11 @@ static __noinline __u64 take_stack(void *ctx, struct stack_cpu *c)
 
 	/* Somebody is in the middle of one here, if programs may be preempted. */
 	if (c->busy) {
-		c->refused++;
+		COUNT(stack_lost);
 		return STACK_ID_NONE;
 	}
 	c->busy = 1;
-	pay(c);
+	pay();
 	/* Clears what it does not fill (kernel/bpf/stackmap.c, __bpf_get_stack). */
 	size = bpf_get_stack(ctx, s->frames, sizeof(s->frames), BPF_F_USER_STACK);
 	/* Kernel threads have none; io_uring's workers stand at address 0. */
@@ -224,43 +202,48 @@ static __always_inline void name_socket(struct sock_stacks *s, struct sock *sk)
 	read_addresses(saddr, s->daddr, c);
 }
 
-static __always_inline __u32 *stacks_filter_of(__u64 addr)
+static __always_inline __u32 *filter_cell(__u32 key)
 {
-	return &stacks_filter[addr * 0x9e3779b97f4a7c15ULL >> (64 - STACKS_FILTER_BITS)];
+	return &stacks_filter[key & (STACKS_FILTER - 1)];
+}
+
+/* May anything be known of this socket? Before it is connected it has no hash. */
+static __always_inline bool maybe_stacks(struct sock *sk)
+{
+	return *filter_cell(sk->__sk_common.skc_cookie.counter) ||
+	       *filter_cell(sk->__sk_common.skc_hash) || stacks_unfiltered;
 }
 
 /*
- * A tracepoint's first argument as a number: the verifier forbids to calculate with
- * what it knows to be a pointer.
+ * key: the cookie or the hash, which the socket has until it ends. What the map leaves
+ * out to make room stays in the filter: it errs to that side.
  */
-static __always_inline __u64 first_argument(void *ctx)
+static __always_inline void put_stacks(__u64 addr, struct sock_stacks *s, __u32 key)
 {
-	__u64 addr = 0;
+	struct sock_stacks *old = bpf_map_lookup_elem(&socket_stacks, &addr);
 
-	bpf_probe_read_kernel(&addr, sizeof(addr), ctx);
-	return addr;
-}
-
-/* What the map leaves out to make room stays in the filter: it errs to that side. */
-static __always_inline void put_stacks(__u64 addr, const struct sock_stacks *s)
-{
-	__u32 *known = stacks_filter_of(addr);
-
+	if (!key)
+		stacks_unfiltered = true;
+	s->cell = key & (STACKS_FILTER - 1);
 	/* Before it is there: its end may be seen on another CPU at once. */
-	__sync_fetch_and_add(known, 1);
-	if (!bpf_map_update_elem(&socket_stacks, &addr, s, BPF_NOEXIST))
-		return;
-	__sync_fetch_and_add(known, -1);
+	__sync_fetch_and_add(filter_cell(s->cell), 1);
+	if (old)
+		__sync_fetch_and_add(filter_cell(old->cell), -1);
 	if (bpf_map_update_elem(&socket_stacks, &addr, s, BPF_ANY))
 		COUNT(stack_lost);
 }
 
-static __always_inline void forget_stacks(__u64 addr)
+static __noinline int forget_stacks(__u64 addr)
 {
-	__u32 *known = stacks_filter_of(addr);
+	struct sock_stacks *s = bpf_map_lookup_elem(&socket_stacks, &addr);
+	__u32 cell;
 
-	if (*known && !bpf_map_delete_elem(&socket_stacks, &addr))
-		__sync_fetch_and_add(known, -1);
+	if (!s)
+		return 0;
+	cell = s->cell;
+	if (!bpf_map_delete_elem(&socket_stacks, &addr))
+		__sync_fetch_and_add(filter_cell(cell), -1);
+	return 0;
 }
 
 /* CLOSE to SYN_SENT: the port is chosen later, the peer is known. */
@@ -268,16 +251,17 @@ static __noinline int note_connect(void *ctx, struct sock *sk)
 {
 	struct stack_cpu *c = stack_cpu_here();
 	struct sock_stacks s = { .of = STACK_CONNECT };
+	__u32 cookie;
 
-	if (!c || !affordable(c))
+	if (!c)
 		return 0;
 	s.opener = take_stack(ctx, c);
 	if (s.opener == STACK_ID_NONE)
 		return 0;
 	read_goroutine(&s.goroutine);
-	sock_cookie(sk);
+	cookie = sock_cookie(sk);
 	name_socket(&s, sk);
-	put_stacks(first_argument(ctx), &s);
+	put_stacks((__u64)sk, &s, cookie);
 	return 0;
 }
 
@@ -302,7 +286,7 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 	struct sock_stacks s = { .of = STACK_ACCEPT };
 	struct sock *sk;
 
-	if (!c || !affordable(c))
+	if (!c)
 		return 0;
 	sk = accepted(fd);
 	if (!sk || !is_tcp(sk, BPF_CORE_READ(sk, __sk_common.skc_state)))
@@ -315,7 +299,7 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 		return 0;
 	read_goroutine(&s.goroutine);
 	name_socket(&s, sk);
-	put_stacks((__u64)sk, &s);
+	put_stacks((__u64)sk, &s, BPF_CORE_READ(sk, __sk_common.skc_hash));
 	/* Closed by the peer meanwhile: nobody would take it out again. */
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		forget_stacks((__u64)sk);
@@ -336,16 +320,17 @@ static __always_inline bool names(const struct sock_stacks *known, const struct 
  * What is known of a socket is copied: to make room, the map may give its memory to
  * another socket.
  */
-static __always_inline void known_stacks(struct sock_stacks *s, __u64 addr)
+static __always_inline void known_stacks(struct sock_stacks *s, struct sock *sk)
 {
+	__u64 addr = (__u64)sk;
 	struct sock_stacks *known;
 
-	if (!*stacks_filter_of(addr))
+	if (!maybe_stacks(sk))
 		return;
 	known = bpf_map_lookup_elem(&socket_stacks, &addr);
 	if (!known)
 		return;
-	name_socket(s, (struct sock *)addr);
+	name_socket(s, sk);
 	if (!names(known, s))
 		return;
 	s->opener = known->opener;
@@ -358,21 +343,20 @@ static __always_inline void known_stacks(struct sock_stacks *s, __u64 addr)
  * of those who are told so close a moment later, so the budget is asked before the
  * socket is.
  */
-static __noinline int note_eof(void *ctx, struct sock *sk)
+static __always_inline int note_eof(void *ctx, struct sock *sk)
 {
 	struct stack_cpu *c = stack_cpu_here();
 	struct sock_stacks s = {};
-	__u64 addr = first_argument(ctx);
 
-	known_stacks(&s, addr);
-	if (!c || s.reader || !affordable(c))
+	known_stacks(&s, sk);
+	if (!c || s.reader || !affordable())
 		return 0;
 	s.reader = take_stack(ctx, c);
 	if (s.reader == STACK_ID_NONE)
 		return 0;
 	read_goroutine(&s.goroutine);
 	name_socket(&s, sk);
-	put_stacks(addr, &s);
+	put_stacks((__u64)sk, &s, sk->__sk_common.skc_hash);
 	return 0;
 }
 

@@ -34,7 +34,11 @@ func (t *Tracer) Age(young time.Duration, flush func() error) error {
 	if _, err := t.youngCPUs.ReadAt(t.youngBuf, 0); err != nil {
 		return fmt.Errorf("reading young_cpus: %w", err)
 	}
-	t.measureRings(BootTime())
+	now := BootTime()
+	t.measureRings(now)
+	if err := t.giveStacks(now); err != nil {
+		return err
+	}
 	for ring := range 2 * t.cpus {
 		head, tail := t.ringAt(ring)
 		if head == tail {

@@ -160,7 +160,6 @@ func TestSizes(t *testing.T) {
 		{"syn_cause", causeSize, 104},
 		{"sock_stacks", sockStacksSize, 80},
 		{"user_stack", userStackSize, 288},
-		{"stack_cpu", stackCPUSize, 344},
 		{"young_cpu", int(unsafe.Sizeof(limboYoungCpu{})), 64},
 	}
 	for _, tt := range tests {

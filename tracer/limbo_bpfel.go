@@ -158,7 +158,8 @@ type limboSockStacks struct {
 	Sport     uint16
 	Dport     uint16
 	Of        uint8
-	Pad       [7]uint8
+	Pad       [3]uint8
+	Cell      uint32
 	Goroutine struct {
 		_       structs.HostLayout
 		Id      uint64
@@ -225,15 +226,9 @@ type limboSockValues struct {
 }
 
 type limboStackCpu struct {
-	_       structs.HostLayout
-	Stack   limboUserStack
-	Busy    uint64
-	Jiffies uint64
-	Credit  uint64
-	Refused uint64
-	Second  uint64
-	Asked   uint64
-	Shift   uint64
+	_     structs.HostLayout
+	Stack limboUserStack
+	Busy  uint64
 }
 
 type limboStackOf uint32
@@ -320,13 +315,16 @@ type limboWriteQueues struct {
 }
 
 type limboYoungCpu struct {
-	_     structs.HostLayout
-	Head  uint64
-	Tail  uint64
-	Base  uint32
-	Slots uint32
-	Busy  uint64
-	Pad   [4]uint64
+	_             structs.HostLayout
+	Head          uint64
+	Tail          uint64
+	Base          uint32
+	Slots         uint32
+	Busy          uint64
+	StackCredit   uint32
+	Pad           uint32
+	StacksRefused uint64
+	Unused        [2]uint64
 }
 
 type limboYoungSlot struct {
@@ -409,7 +407,7 @@ const (
 	limboVarRetransmitCounts     = "retransmit_counts"
 	limboVarStacksAlways         = "stacks_always"
 	limboVarStacksFilter         = "stacks_filter"
-	limboVarStacksRate           = "stacks_rate"
+	limboVarStacksUnfiltered     = "stacks_unfiltered"
 	limboVarStacksWanted         = "stacks_wanted"
 	limboVarTraceAges            = "trace_ages"
 	limboVarTraceAll             = "trace_all"
@@ -543,7 +541,7 @@ type limboVariableSpecs struct {
 	RetransmitCounts   *ebpf.VariableSpec `ebpf:"retransmit_counts"`
 	StacksAlways       *ebpf.VariableSpec `ebpf:"stacks_always"`
 	StacksFilter       *ebpf.VariableSpec `ebpf:"stacks_filter"`
-	StacksRate         *ebpf.VariableSpec `ebpf:"stacks_rate"`
+	StacksUnfiltered   *ebpf.VariableSpec `ebpf:"stacks_unfiltered"`
 	StacksWanted       *ebpf.VariableSpec `ebpf:"stacks_wanted"`
 	TraceAges          *ebpf.VariableSpec `ebpf:"trace_ages"`
 	TraceAll           *ebpf.VariableSpec `ebpf:"trace_all"`
@@ -655,7 +653,7 @@ type limboVariables struct {
 	RetransmitCounts   *ebpf.Variable `ebpf:"retransmit_counts"`
 	StacksAlways       *ebpf.Variable `ebpf:"stacks_always"`
 	StacksFilter       *ebpf.Variable `ebpf:"stacks_filter"`
-	StacksRate         *ebpf.Variable `ebpf:"stacks_rate"`
+	StacksUnfiltered   *ebpf.Variable `ebpf:"stacks_unfiltered"`
 	StacksWanted       *ebpf.Variable `ebpf:"stacks_wanted"`
 	TraceAges          *ebpf.Variable `ebpf:"trace_ages"`
 	TraceAll           *ebpf.Variable `ebpf:"trace_all"`

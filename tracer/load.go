@@ -139,9 +139,6 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 		"stacks_wanted":     opts.Stacks != flow.StacksOff,
 		"stacks_always":     opts.Stacks == flow.StacksAlways,
 	}
-	if opts.stacksRate != 0 {
-		knobs["stacks_rate"] = opts.stacksRate
-	}
 	if opts.Trace != nil {
 		opts.Trace.knobs(knobs, opts.RingBytes)
 	}

@@ -30,8 +30,8 @@ type Options struct {
 	// Trace, if set, makes every transition an event.
 	Trace *Trace
 
-	// stacksRate is how many stacks a second a CPU takes; 0 leaves it to the
-	// object. For tests.
+	// stacksRate is how many stacks a second a CPU may take; 0 is defaultStacksRate. For
+	// tests.
 	stacksRate uint32
 }
 

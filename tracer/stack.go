@@ -26,8 +26,6 @@ const (
 
 	sockStacksSize = int(unsafe.Sizeof(limboSockStacks{}))
 	userStackSize  = int(unsafe.Sizeof(limboUserStack{}))
-	stackCPUSize   = int(unsafe.Sizeof(limboStackCpu{}))
-	stackRefused   = int(unsafe.Offsetof(limboStackCpu{}.Refused))
 	// stackFrames is STACK_FRAMES of bpf/event.h.
 	stackFrames = len(limboUserStack{}.Frames)
 )
@@ -42,8 +40,8 @@ type stackSide struct {
 	leaky                  []uint32
 	socketBuf              [2][]byte
 	stackBuf               []byte
-	cpus                   *ebpf.Memory
-	cpuBuf                 []byte
+	// shares are the CPUs' of the budget.
+	shares []stackShare
 }
 
 // stackPrograms are those that take stacks and nothing else.
@@ -288,26 +286,20 @@ func (t *Tracer) countStacks(s *flow.Stats, c *limboCounters) error {
 	if t.opts.Stacks == flow.StacksOff {
 		return nil
 	}
-	if _, err := t.stacks.cpus.ReadAt(t.stacks.cpuBuf, 0); err != nil {
-		return fmt.Errorf("reading stack_cpus: %w", err)
+	if _, err := t.youngCPUs.ReadAt(t.youngBuf, 0); err != nil {
+		return fmt.Errorf("reading young_cpus: %w", err)
 	}
-	for at := stackRefused; at < len(t.stacks.cpuBuf); at += stackCPUSize {
-		s.StacksRefused += binary.LittleEndian.Uint64(t.stacks.cpuBuf[at:])
+	for cpu := range t.cpus {
+		_, refused := t.stacksAt(cpu)
+		s.StacksRefused += refused
 	}
 	return nil
 }
 
-// prepareStacks maps what is read at every tick.
+// prepareStacks makes room for what is read.
 func (t *Tracer) prepareStacks() error {
 	t.stacks.socketBuf = [2][]byte{make([]byte, sockStacksSize), make([]byte, sockStacksSize)}
 	t.stacks.stackBuf = make([]byte, userStackSize)
-	if t.opts.Stacks == flow.StacksOff {
-		return nil
-	}
-	var err error
-	if t.stacks.cpus, err = t.objs.StackCpus.Memory(); err != nil {
-		return fmt.Errorf("mapping stack_cpus: %w", err)
-	}
-	t.stacks.cpuBuf = make([]byte, t.cpus*stackCPUSize)
-	return nil
+	t.stacks.shares = make([]stackShare, t.cpus)
+	return t.giveStacks(BootTime())
 }

@@ -1,88 +1,84 @@
 package tracer
 
 import (
-	"runtime"
 	"testing"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
-// stay keeps the test on the CPU that it is on, which it returns.
-func stay(t *testing.T) uint32 {
-	t.Helper()
-	var before, one unix.CPUSet
-	runtime.LockOSThread()
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		t.Fatal(err)
+// ask has a CPU ask for so many stacks a second, tick by tick, and returns how many it
+// took in the last of so many seconds.
+func ask(s *stackShare, now *time.Duration, rate uint64, asks int, tick time.Duration, seconds int) (taken int) {
+	var refused uint64
+	credit := s.refill(*now, 0, s.refused, rate)
+	refused = s.refused
+	for range seconds {
+		taken = 0
+		for range int(time.Second / tick) {
+			for range asks * int(tick/time.Millisecond) / 1000 {
+				if credit > 0 {
+					credit--
+					taken++
+				} else {
+					refused++
+				}
+			}
+			*now += tick
+			credit = s.refill(*now, credit, refused, rate)
+		}
 	}
-	t.Cleanup(func() {
-		if err := unix.SchedSetaffinity(0, &before); err != nil {
-			t.Error(err)
-		}
-		runtime.UnlockOSThread()
-	})
-	for cpu := range 1024 {
-		if !before.IsSet(cpu) {
-			continue
-		}
-		one.Set(cpu)
-		if err := unix.SchedSetaffinity(0, &one); err != nil {
-			t.Fatal(err)
-		}
-		return uint32(cpu)
-	}
-	t.Fatal("no CPU is allowed")
-	return 0
+	return taken
 }
 
 // Where far more stacks are asked for than may be taken, fewer are.
 func TestSamplesAreRarerUnderChurn(t *testing.T) {
-	const rate = 100
-	tr := attached(t, Options{Watch: stuckStates, Stacks: flow.StacksOn, stacksRate: rate})
-	newNamespace(t)
-	cpu := stay(t)
-	l := listen(t, ipv4, 1)
-	state := func() (s limboStackCpu) {
-		if err := tr.objs.StackCpus.Lookup(cpu, &s); err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	// ask makes the kernel count what was asked for since so many seconds ago.
-	ask := func(asked, seconds uint64) limboStackCpu {
-		openHere(newSocket(t, ipv4), l)
-		s := state()
-		s.Second, s.Asked = s.Jiffies-seconds*uint64(tr.decode.hz), asked
-		s.Jiffies-- // it counts once a jiffy
-		if err := tr.objs.StackCpus.Put(cpu, &s); err != nil {
-			t.Fatal(err)
-		}
-		before := s.Second
-		openHere(newSocket(t, ipv4), l)
-		l.accept()
-		l.accept()
-		if s = state(); seconds == 1 && s.Second-before >= 2*uint64(tr.decode.hz) {
-			t.Skip("the machine stood still for a second")
-		}
-		return s
-	}
+	const rate = 2000
 	for _, tt := range []struct {
-		name           string
-		asked, seconds uint64
-		shift          uint64
+		name       string
+		asks       int
+		tick       time.Duration
+		seconds    int
+		least, max int
 	}{
-		{"within", rate, 1, 0},
-		{"beyond", 2*rate + 1, 1, 1},
-		{"far beyond", 4*rate + 1, 1, 2},
-		{"a storm", 100 * rate, 1, 3},
-		{"a storm that has passed", 100 * rate, 3, 0},
-		{"the second goes on", 100 * rate, 0, 0},
+		{"within", 1000, 250 * time.Millisecond, 5, 1000, 1000},
+		{"all of it", 2000, 250 * time.Millisecond, 5, 2000, 2000},
+		{"beyond", 3900, 250 * time.Millisecond, 5, 1990, 2000},
+		{"far beyond", 7000, 250 * time.Millisecond, 5, 990, 1000},
+		{"farther", 15000, 250 * time.Millisecond, 5, 490, 500},
+		{"a storm", 60000, 250 * time.Millisecond, 5, 240, 250},
+		{"a storm's first second", 60000, 250 * time.Millisecond, 1, 1500, 2500},
+		{"a short tick", 60000, 20 * time.Millisecond, 5, 240, 250},
+		{"a long tick", 1900, time.Second, 5, 1900, 1900},
 	} {
-		if got := ask(tt.asked, tt.seconds); got.Shift != tt.shift {
-			t.Errorf("%s: 1/%d of the rate is left, want 1/%d", tt.name, 1<<got.Shift, 1<<tt.shift)
+		var s stackShare
+		now := time.Hour
+		if got := ask(&s, &now, rate, tt.asks, tt.tick, tt.seconds); got < tt.least || got > tt.max {
+			t.Errorf("%s: %d stacks in the last second, want %d to %d", tt.name, got, tt.least, tt.max)
 		}
+	}
+}
+
+func TestStackSharesRecover(t *testing.T) {
+	const rate = 2000
+	var s stackShare
+	now := time.Hour
+	ask(&s, &now, rate, 60000, 250*time.Millisecond, 5)
+	if got := ask(&s, &now, rate, 1000, 250*time.Millisecond, 3); got != 1000 {
+		t.Errorf("after a storm %d of 1000 stacks are taken", got)
+	}
+	// The agent was stopped, the machine suspended: no more than a second's at once.
+	now += time.Hour
+	if got := s.refill(now, s.given, s.refused, rate); got != rate {
+		t.Errorf("after an hour %d stacks may be taken, want %d", got, rate)
+	}
+	// A clock that stands still gives nothing, and breaks nothing.
+	if got := s.refill(now, 0, s.refused, rate); got != 0 {
+		t.Errorf("in no time %d stacks may be taken", got)
+	}
+	// A program took one while the credit was written, so that more than was given is left.
+	if got := s.refill(now, 1<<31, s.refused, rate); got > rate {
+		t.Errorf("%d stacks may be taken", got)
 	}
 }
 
@@ -92,7 +88,7 @@ func TestStacksFilter(t *testing.T) {
 	newNamespace(t)
 	l := listen(t, ipv4, 16)
 	counted := func() (n uint32) {
-		var filter [1 << 12]uint32
+		var filter [4096]uint32
 		if err := tr.objs.StacksFilter.Get(&filter); err != nil {
 			t.Fatal(err)
 		}

@@ -126,6 +126,8 @@ func agentConfig(in *agentInput) agent.Config {
 		Now:      time.Now,
 		Ready:    in.Ready,
 		Beat:     in.State.Beat,
+		// The runtime keeps what a start or a storm took for minutes.
+		Calm: debug.FreeOSMemory,
 	}
 }
 

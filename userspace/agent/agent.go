@@ -46,6 +46,8 @@ type Agent struct {
 	// quiet is until when no sockets are judged, because looking for holders
 	// or other ends has just cost much.
 	quiet, holderCost time.Duration
+	// storm is when thousands were said last, or the start; 0 once Calm knows of it.
+	storm time.Duration
 
 	// dropsOn: dropped packets are looked at, until dropsUntil at least.
 	dropsOn     bool
@@ -145,6 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.cfg.Ready(); err != nil {
 		return err
 	}
+	a.storm = a.cfg.BootTime()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -242,6 +245,7 @@ func (a *Agent) age(now time.Duration) error {
 // event told of.
 func (a *Agent) tick(now time.Duration) error {
 	a.nextTick = now + a.cfg.Tick
+	a.calm(now)
 	a.countEvents()
 	// Who is not flagged is read again before it is.
 	if err := a.kernel.Follow(len(a.open) > 0); err != nil {

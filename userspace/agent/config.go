@@ -105,6 +105,9 @@ type Config struct {
 	Ready func() error
 	// Beat is called each time that the loop comes round, at least once a tick.
 	Beat func()
+	// Calm is called some time after the start, and after thousands were said at once:
+	// what that took of memory is not needed any more. Nil: nobody is told.
+	Calm func()
 	// Origin knows containers, nil if they are not asked for.
 	Origin Origin
 }

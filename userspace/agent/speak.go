@@ -85,6 +85,20 @@ func (a *Agent) release() {
 	if len(a.queries) > keepMax {
 		a.queries, a.pending, a.again = nil, nil, nil
 		a.stacks.release()
+		a.storm = a.cfg.BootTime()
+	}
+}
+
+// calmAfter is how long after a storm nothing more is expected of it.
+const calmAfter = time.Second
+
+func (a *Agent) calm(now time.Duration) {
+	if a.storm == 0 || now < a.storm+calmAfter {
+		return
+	}
+	a.storm = 0
+	if a.cfg.Calm != nil {
+		a.cfg.Calm()
 	}
 }
 

@@ -45,13 +45,53 @@ func TestManyAreSaidInParts(t *testing.T) {
 		for i := range uint64(many) {
 			b.k.exist(fakeSock(i+1, i+1, flow.StateCloseWait), time.Hour)
 		}
+		parts := 0
+		b.k.meanwhile("Holders", func() { parts++ }) // they are looked for once a part
 		b.start()
 		b.pass(5 * time.Second)
 		if n := len(b.out.take()); n != many {
 			t.Errorf("%d of %d are said", n, many)
 		}
-		if n := cap(b.agent.pending); n > 2*speakMost {
-			t.Errorf("%d were said at once", n)
+		if parts < 4 {
+			t.Errorf("%d were said in %d parts", many, parts)
 		}
+	})
+}
+
+// Once after the start, and once after each storm when it is over.
+func TestCalm(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		calms := 0
+		b.cfg.Calm = func() { calms++ }
+		b.start()
+		b.pass(calmAfter + 2*tick)
+		if calms != 1 {
+			t.Fatalf("told %d times after the start, want once", calms)
+		}
+		addr := uint64(0)
+		enter := func(n uint64) {
+			for range n {
+				addr++
+				b.k.enter(fakeSock(addr, addr, flow.StateCloseWait), flow.Task{})
+			}
+		}
+		enter(keepMax)
+		b.pass(closeAge + calmAfter + 2*tick)
+		if calms != 1 {
+			t.Errorf("%d findings are called a storm", keepMax)
+		}
+		for range 3 {
+			enter(2 * keepMax)
+			b.pass(calmAfter / 2)
+		}
+		b.pass(closeAge - calmAfter/2)
+		if calms != 1 {
+			t.Errorf("told %d times in the middle of a storm", calms)
+		}
+		b.pass(2 * calmAfter)
+		if calms != 2 {
+			t.Errorf("told %d times after the storm, want once", calms-1)
+		}
+		b.out.take()
 	})
 }
