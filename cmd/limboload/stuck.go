@@ -46,7 +46,7 @@ func stuckCommand() *cli.Command {
 			netnsFlag(),
 			&cli.Float64Flag{Name: "rate", Usage: "sockets a second, 0 is as fast as possible"},
 			&cli.StringFlag{Name: "peers", Value: "gone", Usage: "the other ends: gone, held (stuck too), orphaned (stuck too, for a minute)"},
-			&cli.IntFlag{Name: "payload", Usage: "unread `BYTES` in the close-wait kinds"},
+			&cli.IntFlag{Name: "payload", Usage: "the peers of the close-wait kinds send so many `BYTES` before their end of file (close-wait-drained: 1 at least)"},
 			&cli.BoolFlag{Name: "accepted", Usage: "the accepting end is the stuck one"},
 			&cli.BoolFlag{Name: "shutdown", Usage: "end fin-wait1, closing and last-ack with shutdown(2), which keeps the descriptor"},
 			&cli.BoolFlag{Name: "silent-net", Usage: "send SYNs into a network of its own instead of to a deaf listener"},

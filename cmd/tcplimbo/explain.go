@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tcplimbo/tcplimbo/docs"
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 	"github.com/tcplimbo/tcplimbo/userspace/config/nearest"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/handbook"
@@ -84,7 +85,18 @@ func explained(book *handbook.Book, word, form string, style handbook.Style) (st
 	return book.Text(entries, style), nil
 }
 
+// outsideLimbo says what the states are that no finding is about.
+var outsideLimbo = map[flow.State]string{
+	flow.StateListen:   "the socket waits for connections; where its queue is full see `tcplimbo explain listener_overflow`",
+	flow.StateSynRecv:  "the handshake of a connection that comes in; the kernel ends it after some retries (net.ipv4.tcp_synack_retries)",
+	flow.StateTimeWait: "the connection has ended and nobody holds it; the kernel lets go of it after a minute",
+	flow.StateClose:    "the socket has no connection",
+}
+
 func unknownWord(word string) error {
+	if state := parseState(word); outsideLimbo[state] != "" {
+		return usageError("%s is no state in limbo: %s", state.Label(), outsideLimbo[state])
+	}
 	if best := nearest.To(handbook.Fold(word), handbook.Words()); best != "" {
 		return usageError("unknown word %q; did you mean `tcplimbo explain %s`?", word, best)
 	}

@@ -77,7 +77,10 @@ func TestExplainRefuses(t *testing.T) {
 		"eof_ignord":                 "did you mean `tcplimbo explain eof_ignored`?",
 		"close-wait-silnt":           "did you mean `tcplimbo explain close_wait_silent`?",
 		"quux":                       "`tcplimbo explain` lists the words",
-		"time_wait":                  "`tcplimbo explain` lists the words", // a state that is never a finding
+		"time_wait":                  "TIME-WAIT is no state in limbo: the connection has ended",
+		"LISTEN":                     "LISTEN is no state in limbo: the socket waits for connections",
+		"syn-recv":                   "SYN-RECV is no state in limbo: the handshake",
+		"close":                      "is no state in limbo: the socket has no connection",
 		"none":                       "unknown word",
 		"\x1b[31m":                   `unknown word "\x1b[31m"`,
 		"refused reset":              `unexpected argument "reset"; give one word`,

@@ -65,8 +65,15 @@ func newTestWorld(t *testing.T) *testWorld {
 	w.world = world{
 		stdout: &w.out, stderr: &w.errs,
 		lookupEnv: func(name string) (string, bool) { v, ok := w.env[name]; return v, ok },
-		host:      hostWith(t, "000001ffffffffff"),
-		kernel:    fakeKernel{},
+		environ: func() []string {
+			var all []string
+			for name, value := range w.env {
+				all = append(all, name+"="+value)
+			}
+			return all
+		},
+		host:   hostWith(t, "000001ffffffffff"),
+		kernel: fakeKernel{},
 
 		dropPrivileges: func(privilege.Needs) (privilege.Dropped, error) { return privilege.Dropped{}, nil },
 		runAgent:       func(context.Context, *agentInput) error { return nil },

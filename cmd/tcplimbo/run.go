@@ -125,6 +125,7 @@ func (w *world) run(c *cli.Context) error {
 	in.Ready = func() error {
 		// Not a word before: if the start fails, the error stands alone.
 		server.announce()
+		w.warnMistyped(in.Log)
 		if err := ready(in.State, cfg.ReadyFile); err != nil {
 			return err
 		}
@@ -138,6 +139,13 @@ func (w *world) run(c *cli.Context) error {
 	stop()
 	server.wait()
 	return err
+}
+
+// warnMistyped tells of environment variables that look like settings and are none.
+func (w *world) warnMistyped(log zerolog.Logger) {
+	for _, m := range config.MistypedEnv(w.environ()) {
+		log.Warn().Str("variable", m.Name).Str("meant", m.Meant).Msg("environment variable ignored: it names no setting")
+	}
 }
 
 // givenFlags returns what stands on the command line, defaults left out.

@@ -168,6 +168,24 @@ func TestReadyFile(t *testing.T) {
 	}
 }
 
+// A variable that is nearly a setting is told of once the agent runs, and no error.
+func TestMistypedVariable(t *testing.T) {
+	w := newTestWorld(t)
+	w.env["TCPLIMBO_CLOSEWAIT"], w.env["TCPLIMBO_FIN_WAIT2"] = "5s", "5s"
+	w.runAgent = func(_ context.Context, in *agentInput) error { return in.Ready() }
+	code := w.run(t, "run", "--metrics-addr=")
+	if said := w.errs.String(); code != 0 || strings.Count(said, `"level":"warn"`) != 1 ||
+		!strings.Contains(said, `"variable":"TCPLIMBO_CLOSEWAIT","meant":"TCPLIMBO_CLOSE_WAIT"`) {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	w = newTestWorld(t)
+	w.env["TCPLIMBO_CLOSEWAIT"] = "5s"
+	w.runAgent = func(context.Context, *agentInput) error { return errors.New("no") }
+	if code := w.run(t, "run", "--metrics-addr="); code != 1 || oneLine(t, w.errs.String()) != "tcplimbo: no" {
+		t.Errorf("exit code %d: %s", code, w.errs.String())
+	}
+}
+
 func TestLogger(t *testing.T) {
 	var out bytes.Buffer
 	log := newLogger(&out, terminal{})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 
 	"github.com/rs/zerolog"
@@ -10,6 +11,7 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/check"
 	"github.com/tcplimbo/tcplimbo/userspace/config"
 	"github.com/tcplimbo/tcplimbo/userspace/listing"
+	"github.com/tcplimbo/tcplimbo/userspace/readable"
 	"github.com/tcplimbo/tcplimbo/userspace/sockdiag"
 )
 
@@ -59,19 +61,37 @@ func (c sourceChoice) open(opts tracer.Options, log *zerolog.Logger) (kernelSide
 			Code: check.ExitUnavailable, What: err.Error(), Remedy: "`tcplimbo check` tells what this host allows",
 		}
 	}
+	c.sayPolled(log, why, source)
+	return source, true, nil
+}
+
+// sayPolled says in one line why there is no eBPF and what that costs; `check` has
+// the room to say all of it, and what to do.
+func (c sourceChoice) sayPolled(log *zerolog.Logger, why error, source interface{ Namespaces() (n int, others bool) }) {
+	n, others := source.Namespaces()
 	said := log.Info()
 	if c.Source == config.SourceAuto {
-		said = log.Warn().AnErr("why", why)
+		said = log.Warn().Str("why", shortly(why))
 	}
-	n, others := source.Namespaces()
-	said = said.Str("lost", sockdiag.Lost).Int("namespaces", n)
+	said = said.Str("lost", sockdiag.LostMost).Int("namespaces", n)
 	if !others {
 		said = said.Str("unprivileged", sockdiag.Alone)
 	}
 	if c.Source == config.SourceAuto {
-		said.Msg("eBPF does not load here: sockets are polled by netlink (sock_diag) instead")
+		said.Msg("eBPF does not load here, so sockets are polled by netlink; `tcplimbo check` says what else is lost and how to mend it")
 	} else {
-		said.Msg("sockets are polled by netlink (sock_diag), without eBPF")
+		said.Msg("sockets are polled by netlink, without eBPF; `tcplimbo check` says what else is lost")
 	}
-	return source, true, nil
+}
+
+// maxWhy bounds what the kernel's verifier may say.
+const maxWhy = 200
+
+// shortly leaves the remedy out.
+func shortly(err error) string {
+	text := err.Error()
+	if blocked := (*check.Blocked)(nil); errors.As(err, &blocked) {
+		text = blocked.What
+	}
+	return readable.Safe(text, maxWhy)
 }

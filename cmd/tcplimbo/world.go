@@ -16,8 +16,10 @@ type world struct {
 	// stdoutTerminal and stderrTerminal say how to write there.
 	stdoutTerminal, stderrTerminal terminal
 	lookupEnv                      func(string) (string, bool)
-	host                           check.Host
-	kernel                         check.Kernel
+	// environ is os.Environ.
+	environ func() []string
+	host    check.Host
+	kernel  check.Kernel
 
 	// dropPrivileges is privilege.Drop.
 	dropPrivileges func(privilege.Needs) (privilege.Dropped, error)
@@ -43,6 +45,7 @@ func thisHost() *world {
 		stdoutTerminal: terminalOf(1),
 		stderrTerminal: terminalOf(2),
 		lookupEnv:      os.LookupEnv,
+		environ:        os.Environ,
 		host:           check.System(),
 		kernel:         kernelProbe{},
 		dropPrivileges: privilege.Drop,

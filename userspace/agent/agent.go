@@ -30,8 +30,10 @@ type Agent struct {
 	owners   *owner.Resolver
 	peers    peers
 	stacks   *stacks
-	states   flow.StateSet
-	started  time.Duration
+	// aside is what runs beside the loop, until its context is done.
+	aside   sync.WaitGroup
+	states  flow.StateSet
+	started time.Duration
 
 	losses            losses
 	survey            survey
@@ -133,7 +135,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.started = a.cfg.BootTime()
 	a.nextAge, a.nextTick = a.started+a.cfg.Tick, a.started+a.cfg.Tick
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	defer a.join(stop)
 	a.startStacks(ctx)
 	a.startGoroutines(ctx)
 	if err := a.restore(a.started); err != nil {

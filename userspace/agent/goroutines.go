@@ -17,7 +17,7 @@ type Goroutines interface {
 // startGoroutines begins to ask programs, until ctx is done.
 func (a *Agent) startGoroutines(ctx context.Context) {
 	if a.cfg.Goroutines != nil {
-		go a.cfg.Goroutines.Run(ctx)
+		a.aside.Go(func() { a.cfg.Goroutines.Run(ctx) })
 	}
 }
 

@@ -84,7 +84,7 @@ func newStacks(s *Stacks) *stacks {
 // startStacks begins to look up functions, until ctx is done.
 func (a *Agent) startStacks(ctx context.Context) {
 	if a.stacks != nil {
-		go a.stacks.book.Run(ctx)
+		a.aside.Go(func() { a.stacks.book.Run(ctx) })
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ func (r *Run) WriteYAML(w io.Writer) error {
 				root.HeadComment = fmt.Sprintf("read from %q (%s)", text, from)
 			}
 		case !s.Hidden || from != FromDefault:
-			root.Content = append(root.Content, text(s.Name), commented(r.texts[s.Name], r.remark(s.Name, from)))
+			root.Content = append(root.Content, scalar(s.Name), s.node(r.texts[s.Name], r.remark(s.Name, from)))
 		}
 	}
 	if len(r.Rules.Rules) > 0 {
@@ -36,7 +37,7 @@ func (r *Run) WriteYAML(w io.Writer) error {
 		for i := range r.Rules.Rules {
 			list.Content = append(list.Content, ruleNode(&r.Rules.Rules[i]))
 		}
-		root.Content = append(root.Content, text(rulesName), list)
+		root.Content = append(root.Content, scalar(rulesName), list)
 	}
 	encoder := yaml.NewEncoder(w)
 	encoder.SetIndent(2)
@@ -53,7 +54,7 @@ func (r *Run) remark(name string, from Source) string {
 	return from.String()
 }
 
-func text(value string) *yaml.Node {
+func scalar(value string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
 	if value == "" {
 		n.Style = yaml.SingleQuotedStyle
@@ -61,19 +62,31 @@ func text(value string) *yaml.Node {
 	return n
 }
 
-// commented is a value without quotes where it needs none: all are read as text.
-func commented(value, comment string) *yaml.Node {
-	n := text(value)
-	n.LineComment = comment
-	if value == "0" {
+// value is a scalar without quotes where it needs none: all are read as text.
+func value(text string) *yaml.Node {
+	n := scalar(text)
+	// As YAML writes a number; 010 and 1_000 would be others.
+	if i, err := strconv.ParseUint(text, 10, 63); err == nil && strconv.FormatUint(i, 10) == text {
 		n.Tag = "!!int"
 	}
 	return n
 }
 
+// node is the value that a setting has. One that is no number to a reader of the
+// schema keeps its quotes.
+func (s *Setting) node(given, comment string) *yaml.Node {
+	n := scalar(given)
+	switch s.Placeholder {
+	case "N", "SIZE", "DURATION":
+		n = value(given)
+	}
+	n.LineComment = comment
+	return n
+}
+
 func ruleNode(r *rules.Rule) *yaml.Node {
 	node := &yaml.Node{Kind: yaml.MappingNode}
-	node.Content = append(node.Content, text(matchName), matchNode(&r.Match))
+	node.Content = append(node.Content, scalar(matchName), matchNode(&r.Match))
 	changes := r.Ignore
 	for _, key := range ruleKeys() {
 		kind, ok := thresholdKinds[key]
@@ -81,10 +94,10 @@ func ruleNode(r *rules.Rule) *yaml.Node {
 			continue
 		}
 		changes = true
-		node.Content = append(node.Content, text(key), commented(shortDuration(*r.Threshold[kind]), ""))
+		node.Content = append(node.Content, scalar(key), value(shortDuration(*r.Threshold[kind])))
 	}
 	if r.Ignore || !changes {
-		node.Content = append(node.Content, text(ignoreName), &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(r.Ignore)})
+		node.Content = append(node.Content, scalar(ignoreName), &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: fmt.Sprint(r.Ignore)})
 	}
 	return node
 }
@@ -93,7 +106,7 @@ func matchNode(m *rules.Match) *yaml.Node {
 	node := &yaml.Node{Kind: yaml.MappingNode}
 	add := func(key string, values []string) {
 		if len(values) > 0 {
-			node.Content = append(node.Content, text(key), listNode(values))
+			node.Content = append(node.Content, scalar(key), listNode(values))
 		}
 	}
 	add("executable", words(m.Executables, globText))
@@ -101,9 +114,9 @@ func matchNode(m *rules.Match) *yaml.Node {
 	if len(m.Labels) > 0 {
 		labels := &yaml.Node{Kind: yaml.MappingNode}
 		for _, l := range m.Labels {
-			labels.Content = append(labels.Content, text(l.Key), listNode(words(l.Values, globText)))
+			labels.Content = append(labels.Content, scalar(l.Key), listNode(words(l.Values, globText)))
 		}
-		node.Content = append(node.Content, text(podLabels), labels)
+		node.Content = append(node.Content, scalar(podLabels), labels)
 	}
 	add("cgroup", words(m.Cgroups, globText))
 	add("port", words(m.Ports, portText))
@@ -122,11 +135,11 @@ func matchNode(m *rules.Match) *yaml.Node {
 
 func listNode(values []string) *yaml.Node {
 	if len(values) == 1 {
-		return text(values[0])
+		return value(values[0])
 	}
 	list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
 	for _, v := range values {
-		list.Content = append(list.Content, text(v))
+		list.Content = append(list.Content, value(v))
 	}
 	return list
 }

@@ -115,7 +115,7 @@ func TestRuleErrorsHavePositions(t *testing.T) {
 
 // What is printed gives the same when it is read.
 func TestPrintedConfigurationIsTheSame(t *testing.T) {
-	run, err := load(t, goodRules, map[string]string{"TCPLIMBO_LOG_FILE": "/var/log/a #b: c"}, map[string]string{"tick": "20s", "ring-bytes": "1MiB"})
+	run, err := load(t, goodRules, map[string]string{"TCPLIMBO_LOG_FILE": "/var/log/a #b: c"}, map[string]string{"tick": "20s", "ring-bytes": "1MiB", "ready-file": "7"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +126,7 @@ func TestPrintedConfigurationIsTheSame(t *testing.T) {
 	for _, want := range []string{
 		"close-wait: 1m # file\n", "syn-sent: 3s # default\n", "log-file: '/var/log/a #b: c' # environment\n",
 		"tick: 20s # flag; 1.5s is used, half of the smallest threshold\n", "ring-bytes: 1MiB # flag\n",
+		"group-above: 20 # default\n", "idle-audit: 0 # default\n", "ready-file: \"7\" # flag\n", "peer-port: [5432, 6000-6999]\n",
 	} {
 		if !strings.Contains(first.String(), want) {
 			t.Errorf("no %q in\n%s", want, first.String())

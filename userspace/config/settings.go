@@ -33,7 +33,7 @@ type Setting struct {
 
 // Env is the environment variable of the setting.
 func (s *Setting) Env() string {
-	return "TCPLIMBO_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
 }
 
 // The headings of the help.

@@ -30,7 +30,7 @@ func BenchmarkJudge(b *testing.B) {
 		d.Event(events[i%len(events)])
 		i++
 	}
-	if watched, flagged := d.Len(); watched != others+i%2 || flagged != 0 {
+	if watched, flagged := d.size(); watched != others+i%2 || flagged != 0 {
 		b.Fatalf("%d watched, %d flagged", watched, flagged)
 	}
 }
@@ -71,7 +71,7 @@ func BenchmarkJudgeReading(b *testing.B) {
 		left = len(due)
 		now += 60 * second
 	}
-	if watched, flagged := d.Len(); watched != sockets || flagged != 0 || left < 0 {
+	if watched, flagged := d.size(); watched != sockets || flagged != 0 || left < 0 {
 		b.Fatalf("%d watched, %d flagged, %d left", watched, flagged, left)
 	}
 }

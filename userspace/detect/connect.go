@@ -82,11 +82,11 @@ func (d *Detector) Overflow(v *Verdict, l *finding.Listener) {
 	}
 }
 
-// EventOutcome is Outcome of a transition. That knows the local port: a connect
+// EventOutcome is outcomeOf of a transition. That knows the local port: a connect
 // that ended without one never found one that was free (net/ipv4/tcp_ipv4.c,
 // tcp_v4_connect).
 func EventOutcome(e *flow.Event) finding.Outcome {
-	o := Outcome(e.Old, e.New, e.Err)
+	o := outcomeOf(e.Old, e.New, e.Err)
 	if o == finding.OutcomeCanceled && e.Local.Port() == 0 {
 		return finding.OutcomePortExhausted
 	}

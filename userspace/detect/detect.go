@@ -118,9 +118,6 @@ func New(cfg Config) *Detector {
 // took the place of one, a minisocket, is found by a walk.
 func (d *Detector) Unseen() uint64 { return d.unseen }
 
-// Len returns how many sockets are watched and how many of them are flagged.
-func (d *Detector) Len() (watched, flagged int) { return len(d.entries), d.flagged }
-
 // Next returns when the next socket is due; false if none is.
 func (d *Detector) Next() (time.Duration, bool) {
 	if len(d.queue) == 0 {

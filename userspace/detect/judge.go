@@ -167,7 +167,7 @@ func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
 		return
 	}
 	// Not its ID: a closed socket has given its port and peer back.
-	outcome := Outcome(ent.state, s.State, s.Err)
+	outcome := outcomeOf(ent.state, s.State, s.Err)
 	d.move(ent, s.State, now, outcome, now)
 	ent.exact = false // it went there before now
 }

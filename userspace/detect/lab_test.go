@@ -170,7 +170,7 @@ func (l *lab) at(now time.Duration, want ...string) []Verdict {
 // watched compares how many sockets are watched, and how many of them flagged.
 func (l *lab) watched(sockets, flagged int) {
 	l.t.Helper()
-	if s, f := l.d.Len(); s != sockets || f != flagged {
+	if s, f := l.d.size(); s != sockets || f != flagged {
 		l.t.Fatalf("%d watched and %d flagged, want %d and %d", s, f, sockets, flagged)
 	}
 }
@@ -214,8 +214,8 @@ func checkDetector(t testing.TB, d *Detector) {
 		}
 		used[e] = true
 	}
-	if watched, f := d.Len(); watched != len(d.queue) || f != flagged {
-		t.Fatalf("Len = %d, %d, want %d, %d", watched, f, len(d.queue), flagged)
+	if watched, f := d.size(); watched != len(d.queue) || f != flagged {
+		t.Fatalf("size = %d, %d, want %d, %d", watched, f, len(d.queue), flagged)
 	}
 	if d.Connecting() != connecting {
 		t.Fatalf("Connecting = %d, want %d", d.Connecting(), connecting)
@@ -235,3 +235,6 @@ func checkNext(t testing.TB, d *Detector) {
 		}
 	}
 }
+
+// size returns how many sockets are watched and how many of them are flagged.
+func (d *Detector) size() (watched, flagged int) { return len(d.entries), d.flagged }

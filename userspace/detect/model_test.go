@@ -160,7 +160,7 @@ func (w *world) end() {
 		w.now += second
 		w.look(0)
 	}
-	if watched, flagged := w.d.Len(); watched != 0 || flagged != 0 || len(w.open) != 0 {
+	if watched, flagged := w.d.size(); watched != 0 || flagged != 0 || len(w.open) != 0 {
 		w.t.Fatalf("%d sockets are watched and %d flagged, %d findings are open; nothing is there",
 			watched, flagged, len(w.open))
 	}

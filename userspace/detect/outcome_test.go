@@ -65,8 +65,8 @@ func TestOutcome(t *testing.T) {
 		{flow.StateMax + 7, flow.StateMax + 9, none, finding.OutcomeUnknown},
 	}
 	for _, tt := range tests {
-		if got := Outcome(tt.old, tt.now, int32(tt.errno)); got != tt.want {
-			t.Errorf("Outcome(%v, %v, %v) = %v, want %v", tt.old, tt.now, tt.errno, got, tt.want)
+		if got := outcomeOf(tt.old, tt.now, int32(tt.errno)); got != tt.want {
+			t.Errorf("outcomeOf(%v, %v, %v) = %v, want %v", tt.old, tt.now, tt.errno, got, tt.want)
 		}
 	}
 }
@@ -76,8 +76,8 @@ func TestOutcomeIsNeverNone(t *testing.T) {
 	for old := range flow.State(32) {
 		for now := range flow.State(32) {
 			for _, errno := range []int32{-1 << 31, -1, 0, 1, int32(unix.ETIMEDOUT), 133, 1<<31 - 1} {
-				if o := Outcome(old, now, errno); o == finding.OutcomeNone || o >= finding.OutcomeCount {
-					t.Fatalf("Outcome(%v, %v, %d) = %v", old, now, errno, o)
+				if o := outcomeOf(old, now, errno); o == finding.OutcomeNone || o >= finding.OutcomeCount {
+					t.Fatalf("outcomeOf(%v, %v, %d) = %v", old, now, errno, o)
 				}
 			}
 		}

@@ -25,7 +25,7 @@ var noMark = mark{nothing, nothing, nothing}
 
 // take compares a reading with the one before it.
 func (m *mark) take(before, s *flow.Sock, now time.Duration) {
-	m.write = lasting(m.write, pending(s), before.SndUna == s.SndUna && before.RcvNxt == s.RcvNxt, now, Silence(s))
+	m.write = lasting(m.write, pending(s), before.SndUna == s.SndUna && before.RcvNxt == s.RcvNxt, now, silence(s))
 	// A program that never reads and whose data gets through is no finding; but
 	// where the buffer is filling, the peer waits or soon will.
 	unread := before.CopiedSeq == s.CopiedSeq && (before.SndUna == s.SndUna || crowded(s))
@@ -60,12 +60,12 @@ func Waits(s *flow.Sock) bool { return pending(s) || Waiting(s) || Unaccepted(s)
 // how long its data has not moved, as far as the second one proves it; ReasonNone
 // if something moved between them.
 func Stuck(before, s *flow.Sock) (finding.Reason, time.Duration) {
-	reason := Blocked(s)
+	reason := blocked(s)
 	switch {
 	case Unaccepted(s):
 		return finding.Unaccepted, queuedFor(s)
 	case reason != finding.ReasonNone && !Moved(reason, before, s) && before.RcvNxt == s.RcvNxt:
-		return reason, Silence(s)
+		return reason, silence(s)
 	case Waiting(s) && !Moved(finding.NotReading, before, s):
 		// The last of what waits came then.
 		return finding.NotReading, max(0, s.LastReceive)
@@ -78,10 +78,10 @@ func crowded(s *flow.Sock) bool {
 	return s.ReceiveBuffer > 0 && s.ReceiveMemory >= s.ReceiveBuffer/2
 }
 
-// Silence returns for how long, as the socket proves, what was written has made no
+// silence returns for how long, as the socket proves, what was written has made no
 // progress: since then neither an ACK nor data came, and something was queued all
 // the time; or, behind a closed window, nothing was sent but probes.
-func Silence(s *flow.Sock) time.Duration {
+func silence(s *flow.Sock) time.Duration {
 	return max(0, unheard(s), probing(s))
 }
 
@@ -125,8 +125,8 @@ func (m *mark) over(s *flow.Sock, now, threshold time.Duration) (finding.Reason,
 			return finding.Unaccepted, m.accept
 		}
 		return finding.ReasonNone, 0
-	case long(m.write) && Blocked(s) != finding.ReasonNone:
-		return Blocked(s), m.write
+	case long(m.write) && blocked(s) != finding.ReasonNone:
+		return blocked(s), m.write
 	case long(m.read):
 		return finding.NotReading, m.read
 	}
@@ -160,10 +160,10 @@ const timeProbe0 = 3 // ICSK_TIME_PROBE0
 // (tcp_invalid_ratelimit), which the first two or three do.
 const probesUnanswered = 4
 
-// Blocked says why written data does not move, given that it does not. None where
+// blocked says why written data does not move, given that it does not. None where
 // nothing shows that it is stuck: data in flight whose timer has not fired, or
 // data that this side holds back.
-func Blocked(s *flow.Sock) finding.Reason {
+func blocked(s *flow.Sock) finding.Reason {
 	switch {
 	case s.Unacked() > 0 && s.SendWindow == 0:
 		// A window that was closed over data in flight: not every kernel counts

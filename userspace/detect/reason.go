@@ -127,9 +127,9 @@ func errnoOutcome(errno int32) (o finding.Outcome, ok bool) {
 	return finding.OutcomeUnknown, false
 }
 
-// Outcome says how a socket left the state of its finding. errno is sk_err at
+// outcomeOf says how a socket left the state of its finding. errno is sk_err at
 // that moment; 0 on the way to CLOSE means that the program ended it.
-func Outcome(old, now flow.State, errno int32) finding.Outcome {
+func outcomeOf(old, now flow.State, errno int32) finding.Outcome {
 	if old == flow.StateSynSent && now == flow.StateEstablished {
 		return finding.OutcomeEstablished
 	}

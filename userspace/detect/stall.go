@@ -122,8 +122,8 @@ func (ent *entry) over(s *flow.Sock, now, threshold time.Duration) (finding.Reas
 // change: a peer that does not read goes away.
 func (d *Detector) goOn(ent *entry, s *flow.Sock, now time.Duration) {
 	reason := ent.reason
-	if writes(reason) && Blocked(s) != finding.ReasonNone {
-		reason = Blocked(s)
+	if writes(reason) && blocked(s) != finding.ReasonNone {
+		reason = blocked(s)
 	}
 	if reason != ent.reason || now >= ent.nextUpdate {
 		d.update(ent, reason, now)

@@ -228,7 +228,7 @@ func TestBlocked(t *testing.T) {
 		{"shrunk over data, not counted", change(shrunk, func(s *flow.Sock) { s.Retransmits, s.Backoff = 0, 0 }), finding.ZeroWindow},
 	}
 	for _, tt := range tests {
-		if got := Blocked(&tt.sock); got != tt.want {
+		if got := blocked(&tt.sock); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -258,7 +258,7 @@ func TestSilence(t *testing.T) {
 		{"not probing", change(window, func(s *flow.Sock) { s.Limits.Probing = -1 }), 0},
 	}
 	for _, tt := range tests {
-		if got := Silence(&tt.sock); got != tt.want {
+		if got := silence(&tt.sock); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 // connecting says why a SYN is not answered.
 func connecting(f *finding.Finding) string {
-	return fmt.Sprintf("%s connects to %s%s (%s)", Who(&f.Owner), address(f.Sock.Peer), unanswered(f), syns(f.Sock.Retransmits))
+	return fmt.Sprintf("%s connects to %s%s (%s)", describe(&f.Owner), address(f.Sock.Peer), unanswered(f), syns(f.Sock.Retransmits))
 }
 
 func unanswered(f *finding.Finding) string {
@@ -80,5 +80,5 @@ func overflowing(l *finding.Listener) string {
 		wait = fmt.Sprintf("%d connections wait", l.Queue)
 	}
 	return fmt.Sprintf(", where %s does not accept: its queue is full, %s and the limit is %d",
-		Who(&finding.Owner{Process: l.Process}), wait, l.Limit)
+		describe(&finding.Owner{Process: l.Process}), wait, l.Limit)
 }

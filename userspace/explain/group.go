@@ -25,18 +25,37 @@ func GroupMessage(g *finding.Group) string {
 	if g.Status == finding.Resolved {
 		return fmt.Sprintf("%s %s that had no records of their own ended", sockets(g.Resolved, "all "), whose)
 	}
-	s := fmt.Sprintf("%s %s, the oldest for %s", sockets(uint64(g.Count), ""), whose, readable.Age(g.Oldest))
-	if n := math.Round(math.Abs(g.Growth)); g.GrowthKnown && n > 0 {
-		word := "more"
-		if g.Growth < 0 {
-			word = "fewer"
-		}
-		s += fmt.Sprintf("; %.0f %s a minute", n, word)
-	}
+	s := sockets(uint64(g.Count), "") + " " + whose + oldest(g)
+	s += growth(g)
 	if apart := g.Opened - g.Resolved; apart > 0 {
 		s += fmt.Sprintf("; %d of them have no records of their own", apart)
 	}
 	return s
+}
+
+func oldest(g *finding.Group) string {
+	switch {
+	case g.Oldest < 0:
+		return ""
+	case g.AtLeast:
+		return ", the oldest for at least " + readable.Age(g.Oldest)
+	}
+	return ", the oldest for " + readable.Age(g.Oldest)
+}
+
+// growth says what was seen, a minute only where a minute was.
+func growth(g *finding.Group) string {
+	n, in := float64(g.Grown), "in "+readable.Age(g.GrownIn)
+	if g.GrowthKnown {
+		n, in = math.Round(g.Growth), "a minute"
+	}
+	switch {
+	case n > 0:
+		return fmt.Sprintf("; %.0f more %s", n, in)
+	case n < 0:
+		return fmt.Sprintf("; %.0f fewer %s", -n, in)
+	}
+	return ""
 }
 
 func sockets(n uint64, all string) string {
@@ -51,7 +70,7 @@ func ofProgram(g *finding.Group) string {
 	if !p.Named() {
 		return ""
 	}
-	s := " of " + Name(p)
+	s := " of " + programName(p)
 	if p.PID != 0 {
 		s += fmt.Sprintf(" (pid %d)", p.PID)
 	}

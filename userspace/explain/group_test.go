@@ -18,10 +18,14 @@ func TestGroupMessage(t *testing.T) {
 		},
 		"21 sockets in FIN_WAIT2 of api (pid 812) in pod shop/cart-0 that serves 10.0.0.5:443, the oldest for 1s; 7 fewer a minute; 1 of them have no records of their own": {
 			Kind: finding.FinWait2Dangling, Status: finding.Update, Count: 21, Opened: 3, Resolved: 2, Oldest: time.Second, Process: api,
-			Role: flow.RoleServer, Service: service, Growth: -7.2, GrowthKnown: true, Workload: &finding.Workload{Namespace: "shop", Pod: "cart-0"},
+			Role: flow.RoleServer, Service: service, Grown: -8, GrownIn: 67 * time.Second, Growth: -7.2, GrowthKnown: true, Workload: &finding.Workload{Namespace: "shop", Pod: "cart-0"},
+		},
+		"35 sockets in SYN_SENT, the oldest for at least 9s; 15 more in 10s": {
+			Kind: finding.SynSentStalled, Status: finding.Update, Count: 35, Oldest: 9 * time.Second, AtLeast: true, Grown: 15, GrownIn: 10 * time.Second,
 		},
 		"all 120 sockets in SYN_SENT that had no records of their own ended": {Kind: finding.SynSentStalled, Status: finding.Resolved, Opened: 120, Resolved: 120},
 		"1 socket closing that had no records of their own ended":            {Kind: finding.ClosingStalled, Status: finding.Resolved, Opened: 1, Resolved: 1},
+		"3 sockets without a finding":                                        {Count: 3, Oldest: -1, AtLeast: true},
 		"2 sockets ESTABLISHED without progress, the oldest for 2s":          {Kind: finding.EstablishedStalled, Count: 2, Oldest: 2 * time.Second},
 	} {
 		if got := GroupMessage(&g); got != want {

@@ -51,7 +51,7 @@ func otherEnd(p *finding.Peer) string {
 	s := "the other end is " + peerState(p.State)
 	switch {
 	case p.Owner.Process.Relation == finding.RelationHolder:
-		return s + ", held by " + Who(&p.Owner)
+		return s + ", held by " + describe(&p.Owner)
 	case p.Orphan:
 		return s + ", closed by its process"
 	case p.Unaccepted:
@@ -98,10 +98,10 @@ func cause(f *finding.Finding) string {
 	return fmt.Sprintf("%s with %s", who, peer)
 }
 
-// Who names the process: `api (pid 812, fd 14)`.
-func Who(o *finding.Owner) string {
+// describe names the process: `api (pid 812, fd 14)`.
+func describe(o *finding.Owner) string {
 	p := &o.Process
-	name := Name(p)
+	name := programName(p)
 	switch {
 	case name == "" && p.PID == 0:
 		return "an unknown process"
@@ -124,8 +124,8 @@ func Who(o *finding.Owner) string {
 	return fmt.Sprintf("%s (%s)", name, strings.Join(parts, ", "))
 }
 
-// Name is the program's name, else the thread's; both are data from outside.
-func Name(p *finding.Process) string {
+// programName is the program's name, else the thread's; both are data from outside.
+func programName(p *finding.Process) string {
 	if p.Executable != "" {
 		return readable.Safe(p.Executable, nameMax)
 	}
@@ -145,7 +145,7 @@ func holder(f *finding.Finding) string {
 	if unseen(f) {
 		return "an unseen holder"
 	}
-	return Who(&f.Owner)
+	return describe(&f.Owner)
 }
 
 // unseenHolder says what is known of the holder that was not found.
@@ -158,7 +158,7 @@ func unseenHolder(f *finding.Finding) string {
 	}
 	s := "; no process holds a descriptor of it (in flight, in an io_uring, the kernel's own, or in another pid namespace)"
 	if f.Owner.Process.Relation == finding.RelationLastHolder {
-		s += ", " + Who(&f.Owner) + " had it last"
+		s += ", " + describe(&f.Owner) + " had it last"
 	}
 	return s
 }
@@ -169,17 +169,17 @@ func closedBy(f *finding.Finding) string {
 	o := &f.Owner
 	switch relation := o.Process.Relation; {
 	case relation == finding.RelationHolder:
-		return Who(o) + " shut down and still holds"
+		return describe(o) + " shut down and still holds"
 	case unseen(f) && relation == finding.RelationCloser:
-		return Who(o) + " shut down"
+		return describe(o) + " shut down"
 	case unseen(f):
 		return "an unseen holder shut down"
 	case relation == finding.RelationNone:
 		return "its process closed"
 	case relation == finding.RelationConnector:
-		return Who(o) + " opened and nobody holds any more"
+		return describe(o) + " opened and nobody holds any more"
 	}
-	return Who(o) + " closed"
+	return describe(o) + " closed"
 }
 
 // outstanding says what the peer has not acknowledged. A lone FIN is no byte.
@@ -204,7 +204,7 @@ func listener(o *finding.Owner) string {
 	if o.Process.Relation != finding.RelationListener {
 		return ""
 	}
-	return fmt.Sprintf(" by %s", Who(o))
+	return fmt.Sprintf(" by %s", describe(o))
 }
 
 // anyMoment is what is not worth a number: the reader needs longer to read it.
@@ -279,5 +279,5 @@ func resolved(f *finding.Finding) string {
 		}
 	}
 	return fmt.Sprintf("%s ended after %s: %s; it was %s with %s", stateWords[f.Sock.State],
-		readable.Age(f.Duration.Round(time.Millisecond)), words, Who(&f.Owner), address(f.Sock.Peer))
+		readable.Age(f.Duration.Round(time.Millisecond)), words, describe(&f.Owner), address(f.Sock.Peer))
 }

@@ -59,5 +59,5 @@ func probes(n uint8) string {
 // no keepalive watches.
 func Idle(f *finding.Finding) string {
 	return fmt.Sprintf("ESTABLISHED and idle for %s: %s with %s, without keepalive; whether the peer is still there, nobody knows",
-		readable.Age(f.Duration), Who(&f.Owner), address(f.Sock.Peer))
+		readable.Age(f.Duration), describe(&f.Owner), address(f.Sock.Peer))
 }

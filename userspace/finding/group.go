@@ -24,10 +24,15 @@ type Group struct {
 	// the group's first record; what was opened and not resolved is open.
 	Opened, Resolved uint64
 	// Oldest is how long the oldest that is open has been in its state; only if
-	// Count > 0.
-	Oldest time.Duration
-	// Growth is by how many a minute Count grew since the record before, negative
-	// where it shrank; only if GrowthKnown.
+	// Count > 0, negative if it is not known. AtLeast: of some that are open only a
+	// bound is known, so one may be older.
+	Oldest  time.Duration
+	AtLeast bool
+	// Grown is by how many Count grew in GrownIn without those that were there at
+	// the start, negative where it shrank; only if GrownIn > 0. Growth is how many a
+	// minute that is; only if GrowthKnown: it took a minute at least.
+	Grown       int
+	GrownIn     time.Duration
 	Growth      float64
 	GrowthKnown bool
 	// Samples are ids of findings that are open, at most MaxSamples of them.

@@ -48,6 +48,8 @@ type Grouper struct {
 	// stacks are those of leaks, by all else that they have in common.
 	stacks map[signature]uint64
 	record finding.Group
+	// began is when the first tick was: the agent had looked at what was there.
+	began time.Duration
 }
 
 // member is an open finding; there may be 100,000.
@@ -56,6 +58,8 @@ type member struct {
 	// since is when it entered its state, in tenths of a second since boot.
 	since   int32
 	printed bool
+	// exact is false where since is a bound.
+	exact bool
 }
 
 // leak is a set of findings that are alike.
@@ -80,11 +84,13 @@ type leak struct {
 	filled time.Duration
 
 	// told: there is a record of the leak that is not its last. said: there is any,
-	// saidAt is when it was written, saidCount what it said. fresh: something has
-	// changed since.
+	// saidAt is when it was written. fresh: something has changed since.
 	told, said, fresh bool
 	saidAt, every     time.Duration
-	saidCount         int
+	// inherited are those opened that were there when the grouper began. grown is
+	// the count without them at the record that growth is measured from, of grownAt.
+	inherited, grown int
+	grownAt          time.Duration
 }
 
 // New returns a Grouper that passes on at most above findings alike; 0: all. clock
@@ -138,7 +144,7 @@ func (g *Grouper) count(f *finding.Finding) bool {
 // open decides whether a finding is printed.
 func (g *Grouper) open(f *finding.Finding) member {
 	now := g.clock()
-	m := member{since: tenths(now - f.Duration)}
+	m := member{since: tenths(now - f.Duration), exact: f.SinceExact}
 	l := g.leakOf(g.settle(sign(f)), now)
 	switch {
 	case l.family == nil || l.active() || !l.mayPrint(g.above, now):
@@ -149,6 +155,9 @@ func (g *Grouper) open(f *finding.Finding) member {
 		m.leak, m.printed = l, true
 	}
 	m.leak.open(f, m.printed)
+	if g.inherits(f, now) {
+		m.leak.inherit(m.printed)
+	}
 	return m
 }
 
@@ -260,7 +269,7 @@ func (l *leak) begin(f *finding.Finding) {
 	l.id = hex.EncodeToString(sum[:10])
 	l.opened, l.resolved, l.samples = 0, 0, l.samples[:0]
 	l.process, l.stack, l.workload = finding.Process{FD: -1}, nil, nil
-	l.every, l.saidCount = pace, 0
+	l.every, l.inherited = pace, 0
 	s := sign(f)
 	if s.program == l.program {
 		l.process = f.Owner.Process

@@ -12,6 +12,9 @@ import (
 // Tick writes the records that are due. now is the time since boot; at the end
 // whatever has not been said is.
 func (g *Grouper) Tick(now time.Duration, wall time.Time, end bool) {
+	if g.began == 0 {
+		g.began = now
+	}
 	var due []*leak
 	for _, l := range g.leaks {
 		if l.due(now, end) {
@@ -27,7 +30,7 @@ func (g *Grouper) Tick(now time.Duration, wall time.Time, end bool) {
 	slices.SortFunc(due, func(a, b *leak) int { return cmp.Compare(a.id, b.id) })
 	oldest := g.oldest(due, now)
 	for _, l := range due {
-		g.say(l, max(0, now-oldest[l]), now, wall)
+		g.say(l, oldest[l], now, wall)
 	}
 }
 
@@ -63,38 +66,45 @@ func (l *leak) done(now time.Duration) bool {
 	return l.count() == 0 && l.members == 0 && !l.told && !l.fresh && now >= max(l.saidAt, l.filled)+forgetAfter
 }
 
-// oldest looks through all open findings for the oldest of each leak that is due,
-// and returns when it entered its state, since boot.
-func (g *Grouper) oldest(due []*leak, now time.Duration) map[*leak]time.Duration {
-	found := make(map[*leak]time.Duration, len(due))
+// eldest is when the oldest of a leak entered its state, since boot. bound: of some
+// of the leak that is only known to have been no later.
+type eldest struct {
+	since time.Duration
+	bound bool
+}
+
+// oldest looks through all open findings for the oldest of each leak that is due.
+func (g *Grouper) oldest(due []*leak, now time.Duration) map[*leak]eldest {
+	found := make(map[*leak]eldest, len(due))
 	for _, l := range due {
-		found[l] = now
+		found[l] = eldest{since: now}
 	}
-	older := func(l *leak, since int32) {
+	older := func(l *leak, m *member) {
 		if have, ok := found[l]; ok {
-			found[l] = min(have, time.Duration(since)*tenth)
+			found[l] = eldest{min(have.since, time.Duration(m.since)*tenth), have.bound || !m.exact}
 		}
 	}
 	for _, m := range g.members {
-		older(m.leak, m.since)
+		older(m.leak, &m)
 		if m.printed {
-			older(m.leak.family, m.since)
+			older(m.leak.family, &m)
 		}
 	}
 	return found
 }
 
-func (g *Grouper) say(l *leak, oldest, now time.Duration, wall time.Time) {
+func (g *Grouper) say(l *leak, oldest eldest, now time.Duration, wall time.Time) {
 	r := &g.record
 	*r = finding.Group{
 		ID: l.id, Kind: l.kind, Status: finding.Open, Time: wall,
-		Count: l.count(), Opened: l.opened, Resolved: l.resolved, Oldest: oldest,
+		Count: l.count(), Opened: l.opened, Resolved: l.resolved,
+		Oldest: max(0, now-oldest.since), AtLeast: oldest.bound,
 		Samples: l.samples, Process: l.process, Workload: l.workload, Stack: l.stack,
 		Role: l.role, Service: l.service,
 	}
 	if l.told {
-		r.Status, r.GrowthKnown = finding.Update, true
-		r.Growth = float64(r.Count-l.saidCount) / max(now-l.saidAt, time.Second).Minutes()
+		r.Status = finding.Update
+		l.grow(r, now)
 		l.every = min(2*l.every, slowest)
 	}
 	if !l.active() {
@@ -102,7 +112,8 @@ func (g *Grouper) say(l *leak, oldest, now time.Duration, wall time.Time) {
 	}
 	r.Message = explain.GroupMessage(r)
 	g.out.Group(r)
-	l.saidAt, l.saidCount, l.said, l.fresh = now, r.Count, true, false
+	l.measure(r, now)
+	l.saidAt, l.said, l.fresh = now, true, false
 	if l.told = r.Status != finding.Resolved; !l.told {
 		// Another one like it has another id.
 		l.id, l.opened, l.resolved = "", 0, 0

@@ -42,7 +42,7 @@ func Summarize(rows []finding.Finding, by By) []finding.Group {
 	for i := range rows {
 		f := &rows[i]
 		sig := sign(f)
-		s.add(&sig, &f.Owner.Process, f.Workload, f.Stack, max(f.Duration, 0))
+		s.add(&sig, &f.Owner.Process, f.Workload, f.Stack, f.Duration, f.SinceExact)
 	}
 	return s.sorted()
 }
@@ -53,12 +53,12 @@ func (g *Grouper) Summary(by By, now time.Duration) []finding.Group {
 	s := summary{by: by, groups: make(map[summaryKey]*finding.Group)}
 	for _, m := range g.members {
 		l := m.leak
-		s.add(&l.signature, &l.process, l.workload, l.stack, max(0, now-time.Duration(m.since)*tenth))
+		s.add(&l.signature, &l.process, l.workload, l.stack, max(0, now-time.Duration(m.since)*tenth), m.exact)
 	}
 	return s.sorted()
 }
 
-func (s *summary) add(sig *signature, p *finding.Process, w *finding.Workload, st *finding.Stack, age time.Duration) {
+func (s *summary) add(sig *signature, p *finding.Process, w *finding.Workload, st *finding.Stack, age time.Duration, exact bool) {
 	key := summaryKey{kind: sig.kind}
 	var g finding.Group
 	switch s.by {
@@ -77,12 +77,13 @@ func (s *summary) add(sig *signature, p *finding.Process, w *finding.Workload, s
 	}
 	have, ok := s.groups[key]
 	if !ok {
-		g.Kind = sig.kind
+		g.Kind, g.Oldest = sig.kind, -1
 		have = &g
 		s.groups[key] = have
 	}
 	have.Count++
 	have.Oldest = max(have.Oldest, age)
+	have.AtLeast = have.AtLeast || !exact
 	if s.by == ByProcess && have.Process.PID != p.PID {
 		have.Process.PID = 0
 	}

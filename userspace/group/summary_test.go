@@ -46,8 +46,14 @@ func TestSummarize(t *testing.T) {
 		t.Errorf("without stacks: %+v", why)
 	}
 	api := Summarize(rows, ByProcess)[0]
-	if api.Process.Executable != "api" || api.Process.PID != 0 || api.Oldest != 4*time.Second {
+	if api.Process.Executable != "api" || api.Process.PID != 0 || api.Oldest != 4*time.Second || !api.AtLeast {
 		t.Errorf("the first is %+v", api)
+	}
+	for _, f := range []finding.Finding{{Duration: -1}, leaked(9, time.Second)} {
+		f.SinceExact = f.Duration > 0
+		if g := Summarize([]finding.Finding{f}, ByProcess)[0]; g.Oldest != f.Duration || g.AtLeast == f.SinceExact {
+			t.Errorf("of one: %+v", g)
+		}
 	}
 	b := newBench(t, 2)
 	for _, f := range rows {

@@ -30,13 +30,14 @@ func (g *Grouper) FindingThen(f *finding.Finding, then func(own bool)) {
 // adopt takes in a finding that an earlier run opened.
 func (g *Grouper) adopt(f *finding.Finding) member {
 	now := g.clock()
-	m := member{since: tenths(now - f.Duration), printed: true}
+	m := member{since: tenths(now - f.Duration), exact: f.SinceExact, printed: true}
 	l := g.leakOf(sign(f), now)
 	if l.family == nil {
 		return m // there are too many leaks to tell whose it is
 	}
 	m.leak = l
 	l.open(f, true)
+	l.inherit(true) // it was known before the start
 	g.members[maphash.String(g.seed, f.ID)] = m
 	return m
 }

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// apart is how long after the first reading ESTABLISHED sockets are read
-	// again: longer than a healthy program takes to read what arrived.
+	// apart is how long after the first reading sockets are read again: longer
+	// than a healthy program takes to read what arrived, and than one passes.
 	apart = 300 * time.Millisecond
 	// stallLeast is how long data must not have moved for its socket to be
 	// listed, if nobody asks for ages or for the state.
@@ -27,13 +27,15 @@ func (f *Filter) healthy() bool {
 	return f.OlderThan == 0 && (f.All || f.States.Has(flow.StateEstablished))
 }
 
-// judgeEstablished reads ESTABLISHED sockets a second time and tells those whose
-// data does not move. The others stay only if healthy ones are wanted.
-func judgeEstablished(kernel Kernel, rows []finding.Finding, filter *Filter, now time.Time) ([]finding.Finding, error) {
+// judgeAgain reads a second time what one reading does not tell: ESTABLISHED
+// sockets, of which those stay whose data does not move, or all if healthy ones
+// are wanted, and those that may only be passing.
+func judgeAgain(kernel Kernel, rows []finding.Finding, filter *Filter, now time.Time) ([]finding.Finding, error) {
 	var again []*flow.Sock
 	var which []int
 	for i := range rows {
-		if s := &rows[i].Sock; s.State == flow.StateEstablished && detect.Waits(s) {
+		s := &rows[i].Sock
+		if filter.doubtful(s) || (s.State == flow.StateEstablished && detect.Waits(s)) {
 			again, which = append(again, &flow.Sock{ID: s.ID}), append(which, i)
 		}
 	}
@@ -44,17 +46,36 @@ func judgeEstablished(kernel Kernel, rows []finding.Finding, filter *Filter, now
 		}
 	}
 	for n, i := range which {
-		tellStalled(&rows[i], again[n], now.Add(apart))
+		if rows[i].Sock.State == flow.StateEstablished {
+			tellStalled(&rows[i], again[n], now.Add(apart))
+		} else {
+			tellLasting(&rows[i], again[n], now.Add(apart))
+		}
 	}
 	return filter.kept(rows), nil
 }
 
-// kept drops the ESTABLISHED sockets that are not listed. Rows are large: nothing
-// is moved before the first of them.
+// tellLasting gives a row the age that two readings prove; one that has left its
+// state is no row any more.
+func tellLasting(row *finding.Finding, s *flow.Sock, now time.Time) {
+	if s.Gone || s.State != row.Sock.State {
+		row.Kind = finding.KindNone
+		return
+	}
+	sent := row.Reason == finding.StillSending
+	*row = rowOf(s, max(apart, detect.AgeBound(s)), now)
+	if sent {
+		row.Reason = finding.StillSending
+	}
+}
+
+// kept drops what the second reading showed not to be listed. Rows are large:
+// nothing is moved before the first of them.
 func (f *Filter) kept(rows []finding.Finding) []finding.Finding {
 	n := 0
 	for i := range rows {
-		if rows[i].Sock.State == flow.StateEstablished && !f.keeps(&rows[i]) {
+		if s := &rows[i].Sock; (s.State == flow.StateEstablished && !f.keeps(&rows[i])) ||
+			(rows[i].Kind == finding.KindNone && f.doubtful(s)) {
 			continue
 		}
 		if n != i {

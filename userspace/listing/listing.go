@@ -77,7 +77,7 @@ func Collect(kernel Kernel, filter Filter, procRoot string, now time.Time) ([]fi
 	if err != nil {
 		return nil, fmt.Errorf("walking connections: %w", err)
 	}
-	if rows, err = judgeEstablished(kernel, rows, &filter, now); err != nil {
+	if rows, err = judgeAgain(kernel, rows, &filter, now); err != nil {
 		return nil, err
 	}
 	var ends []*flow.Sock
@@ -125,44 +125,6 @@ func older(a, b *finding.Finding) int {
 	)
 }
 
-// passing is how long a healthy connection may take through a state; younger
-// sockets are listed only if somebody asks for states, ages or all.
-const passing = 250 * time.Millisecond
-
-// passes tells what is only passing. Nothing proves how long a peer has closed
-// its window to what is left to send, but that is not passing.
-func (f *Filter) passes(s *flow.Sock) bool {
-	if f.All || f.States != 0 || f.OlderThan != 0 || s.State == flow.StateEstablished {
-		return false
-	}
-	blocked := finding.KindOf(s.State) == finding.ClosingStalled && s.SendWindow == 0 && s.Unsent() > 0
-	// Before 6.14 a minisocket does not say how long it has been standing.
-	ageless := s.TimeWait && s.Waiting < 0
-	return detect.AgeBound(s) < passing && !blocked && !ageless && !streaming(s)
-}
-
-// sending: data left a moment ago although the peer, which sent nothing for
-// longer, closed. One reading cannot prove that it left after the close; of all
-// reasons it is still the likeliest. The handshake stamps both directions
-// (net/ipv4/tcp_output.c, tcp_finish_connect), and an exchange does too.
-func sending(s *flow.Sock) bool {
-	const apart = passing / 2
-	return s.State == flow.StateCloseWait && streaming(s) &&
-		s.Retransmits == 0 && s.LastSend >= 0 && s.LastSend < 2*passing && s.LastReceive-s.LastSend >= apart
-}
-
-// streaming: one direction was closed and the other goes on, whose ACKs hide for
-// how long. The direction that ended has been quiet since.
-func streaming(s *flow.Sock) bool {
-	switch s.State {
-	case flow.StateCloseWait:
-		return s.HasSocket && s.LastReceive >= passing
-	case flow.StateFinWait2:
-		return s.HasSocket && s.LastSend >= passing
-	}
-	return false
-}
-
 func (f *Filter) fits(s *flow.Sock) bool {
 	return (f.NetNS == 0 || s.NetNS == f.NetNS) &&
 		(f.Port == 0 || s.Local.Port() == f.Port || s.Peer.Port() == f.Port) &&
@@ -176,8 +138,10 @@ func (f *Filter) holds(row *finding.Finding) bool {
 	return slices.ContainsFunc(row.Owner.Holders, func(h flow.Holder) bool { return h.PID == f.PID })
 }
 
-func row(s *flow.Sock, now time.Time) finding.Finding {
-	age := detect.AgeBound(s)
+func row(s *flow.Sock, now time.Time) finding.Finding { return rowOf(s, detect.AgeBound(s), now) }
+
+// rowOf is of a socket that has been in its state for age at least.
+func rowOf(s *flow.Sock, age time.Duration, now time.Time) finding.Finding {
 	f := finding.Finding{
 		Status:   finding.Open,
 		Time:     now,

@@ -117,7 +117,7 @@ func buildInfo(build Build) prometheus.Collector {
 // with its first event has no increase that a query could see.
 func (m *Metrics) startAtZero() {
 	for _, k := range m.kinds {
-		for _, r := range Reasons(k) {
+		for _, r := range reasons[k] {
 			m.findings.WithLabelValues(k.String(), r.String())
 		}
 		for o := finding.OutcomeNone + 1; o < finding.OutcomeCount; o++ {

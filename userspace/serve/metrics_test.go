@@ -202,7 +202,7 @@ func TestReasonsAreTheContracts(t *testing.T) {
 	used := map[finding.Reason]bool{}
 	for k := finding.KindNone + 1; k < finding.KindCount; k++ {
 		var names []string
-		for _, r := range Reasons(k) {
+		for _, r := range reasons[k] {
 			names = append(names, r.String())
 			used[r] = true
 		}

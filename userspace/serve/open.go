@@ -21,9 +21,6 @@ var reasons = [finding.KindCount][]finding.Reason{
 	finding.ClosingStalled: {finding.PeerSilent, finding.ZeroWindow},
 }
 
-// Reasons returns the reasons that a finding of this kind can have.
-func Reasons(k finding.Kind) []finding.Reason { return reasons[k] }
-
 var openDesc = prometheus.NewDesc("tcplimbo_sockets",
 	"Sockets in limbo right now: findings that are open. namespace, pod and container are empty where none is known, and \"other\" beyond 256 workloads.",
 	[]string{"kind", "reason", "namespace", "pod", "container"}, nil)
@@ -47,7 +44,7 @@ func (c openCollector) Collect(out chan<- prometheus.Metric) {
 		emit(at, s, n)
 	})
 	for _, k := range c.m.kinds {
-		for _, r := range Reasons(k) {
+		for _, r := range reasons[k] {
 			emit(place{}, series{k, r}, nowhere[series{k, r}])
 		}
 	}

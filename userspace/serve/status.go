@@ -74,7 +74,7 @@ func (p *statusPage) data() statusData {
 		Queues:  queueRows(p.metrics.QueueRows()),
 	}
 	for _, k := range p.metrics.kinds {
-		for _, r := range Reasons(k) {
+		for _, r := range reasons[k] {
 			open := p.metrics.Open(k, r)
 			d.Total += open
 			d.Rows = append(d.Rows, statusRow{k.String(), r.String(), open})

@@ -182,11 +182,9 @@ func (a *answer) info(v []byte, queued uint32) {
 	if s.State == flow.StateSynSent {
 		return // nothing came or went yet, and the stamps are 0
 	}
-	s.LastAck, s.LastReceive = ago(56), ago(52)
-	// Segments with data; before the first the stamp is 0, which reads as the uptime.
-	if word(156) > 0 {
-		s.LastSend = ago(44)
-	}
+	// The handshake stamps them all, so that before the first data they tell how
+	// old the connection is.
+	s.LastAck, s.LastReceive, s.LastSend = ago(56), ago(52), ago(44)
 }
 
 // queues places what waits. rcv_nxt and copied_seq, write_seq and snd_una are told

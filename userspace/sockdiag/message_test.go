@@ -78,10 +78,10 @@ func TestDecode(t *testing.T) {
 	}{
 		{
 			"a program that forgot to close",
-			message{family: unix.AF_INET, state: 8, inode: 77, rqueue: 6, shutdown: 1, info: info(0, 0, map[int]uint32{56: 4000, 52: 4100, 228: 100})},
+			message{family: unix.AF_INET, state: 8, inode: 77, rqueue: 6, shutdown: 1, info: info(0, 0, map[int]uint32{56: 4000, 52: 4100, 44: 9000, 228: 100})},
 			func(s *flow.Sock) bool {
 				return s.State == flow.StateCloseWait && s.HasSocket && s.Inode == 77 && s.Unread() == 5 && s.FinUnread() &&
-					s.LastAck == 4*time.Second && s.LastSend == -1 && !s.Dead && s.SendWindow == 100
+					s.LastAck == 4*time.Second && s.LastSend == 9*time.Second && !s.Dead && s.SendWindow == 100
 			},
 		},
 		{
@@ -108,7 +108,7 @@ func TestDecode(t *testing.T) {
 			"a connect, after four linear timeouts and one that was doubled",
 			message{family: unix.AF_INET, state: 2, inode: 1, wqueue: 1, timer: timerRetransmit, expires: 1500, info: info(5, 1, map[int]uint32{8: 2_000_000, 56: 99999})},
 			func(s *flow.Sock) bool {
-				return s.Role == flow.RoleClient && s.Unacked() == 0 && s.Waiting == 5500*time.Millisecond && s.LastAck == -1
+				return s.Role == flow.RoleClient && s.Unacked() == 0 && s.Waiting == 5500*time.Millisecond && s.LastAck == -1 && s.LastSend == -1
 			},
 		},
 		{

@@ -17,12 +17,15 @@ import (
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
+// LostMost are the most important of Lost, for a line that says more.
+const LostMost = "exact ages, outcomes, causes of connects, user stacks"
+
 // Lost says what is not known without eBPF, in one line.
 const Lost = "ages count from the first sight or are a lower bound, findings come up to a look late, " +
 	"how a socket ended, who connected or closed it, why a connect is not answered, write queues by service, user stacks, and mostly when the kernel gives up are not known"
 
 // Alone says what follows where no other network namespace can be entered.
-const Alone = "only this network namespace is looked at, and only processes of the own user are named; CAP_SYS_ADMIN and CAP_SYS_PTRACE lift that"
+const Alone = "only this network namespace, only processes of the own user"
 
 // Source reads sockets by netlink. It is used by one goroutine.
 type Source struct {

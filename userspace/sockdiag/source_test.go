@@ -71,6 +71,10 @@ func TestSource(t *testing.T) {
 		near, l := pair(t, network, addr)
 		local := addrPortOf(near.LocalAddr())
 		sock := find(t, s, local, flow.StateCloseWait)
+		// It never sent: the stamp is the handshake's, as eBPF reads it.
+		if sock.LastSend < 0 || sock.LastSend > time.Minute {
+			t.Errorf("%s: sent %v ago", network, sock.LastSend)
+		}
 		if !sock.HasSocket || sock.Cookie == 0 || sock.Peer != addrPortOf(l.Addr()) || !sock.FinUnread() {
 			t.Errorf("%s: found %+v", network, sock)
 		}

@@ -25,7 +25,7 @@ func AppendGroups(dst []byte, groups []finding.Group, by string, opt Options) []
 			kind = string(unknown)
 		}
 		rows = append(rows, [4]string{
-			strconv.Itoa(g.Count), readable.Age(g.Oldest), kind, cmp.Or(shared(g), string(unknown)),
+			strconv.Itoa(g.Count), oldest(g), kind, cmp.Or(shared(g), string(unknown)),
 		})
 	}
 	var width [3]int
@@ -43,6 +43,14 @@ func AppendGroups(dst []byte, groups []finding.Group, by string, opt Options) []
 		dst = append(append(dst, row[3]...), '\n')
 	}
 	return dst
+}
+
+// oldest marks a bound as appendAge does.
+func oldest(g *finding.Group) string {
+	if g.Oldest >= 0 && g.AtLeast {
+		return readable.Age(g.Oldest) + "+"
+	}
+	return readable.Age(g.Oldest)
 }
 
 // shared says what a group's sockets have in common.

@@ -124,7 +124,8 @@ type Spec struct {
 	// Peers is PeersGone by default; kinds whose other end must live ignore
 	// it.
 	Peers Peers `json:"peers,omitempty"`
-	// Payload is how many bytes wait unread in the close-wait kinds.
+	// Payload is how many bytes the peer of the close-wait kinds sends before its
+	// FIN. CloseWaitDrained needs one at least, and has it by default.
 	Payload int `json:"payload,omitempty"`
 	// Accepted makes the accepted end the stuck one; without it, it is the
 	// connecting end. CloseWaitUnaccepted is always accepted.
@@ -156,6 +157,9 @@ func (s *Spec) setDefaults() error {
 	}
 	if s.Peers == "" {
 		s.Peers = PeersGone
+	}
+	if s.Kind == CloseWaitDrained && s.Payload == 0 {
+		s.Payload = 1 // without data there is no last read that meets the FIN
 	}
 	return s.check()
 }

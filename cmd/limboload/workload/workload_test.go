@@ -74,6 +74,10 @@ func checkTruths(t *testing.T, s *Set) {
 		if tr.Unread > 0 && int(d.RQueue) != tr.Unread+1 {
 			t.Errorf("receive queue is %d, want %d bytes and the FIN: %+v", d.RQueue, tr.Unread, tr)
 		}
+		// The end of file counts as a byte until it is read.
+		if said := tr.Reason == eofIgnored.reason; (said || tr.Reason == eofUnread.reason) && said != (d.RQueue == 0) {
+			t.Errorf("receive queue is %d: %+v", d.RQueue, tr)
+		}
 		if tr.SinceBoot > tr.SinceBootLatest || tr.SinceBoot <= 0 || tr.Cookie == 0 {
 			t.Errorf("impossible times or cookie: %+v", tr)
 		}

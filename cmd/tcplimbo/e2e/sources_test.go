@@ -76,7 +76,7 @@ func TestSourcesAgree(t *testing.T) {
 		a.stop(syscall.SIGTERM)
 		s.auditOpen(name, a)
 	}
-	if said := strings.Join(agents["sockdiag"].diagnostics(), "\n"); !strings.Contains(said, `"lost":"ages count from`) {
+	if said := strings.Join(agents["sockdiag"].diagnostics(), "\n"); !strings.Contains(said, `"lost":"exact ages,`) {
 		t.Errorf("what is lost is not said: %s", said)
 	}
 }

@@ -31,9 +31,9 @@ const (
 	idleAfter = time.Minute
 )
 
-// CRI is containerd or CRI-O: a runtime that is asked by the interface that the
+// criRuntime is containerd or CRI-O: a runtime that is asked by the interface that the
 // kubelet uses.
-type CRI struct {
+type criRuntime struct {
 	socket string
 	// usual: it is one of the usual places, and need not be there.
 	usual  bool
@@ -41,12 +41,12 @@ type CRI struct {
 	client runtime.RuntimeServiceClient
 }
 
-// NewCRI returns the runtime that listens at a socket, usual if nobody chose it.
-func NewCRI(socket string, usual bool) *CRI { return &CRI{socket: socket, usual: usual} }
+// newCRI returns the runtime that listens at a socket, usual if nobody chose it.
+func newCRI(socket string, usual bool) *criRuntime { return &criRuntime{socket: socket, usual: usual} }
 
 // connect prepares the connection when it is needed first; false if there is no
 // runtime to be asked.
-func (c *CRI) connect() (bool, error) {
+func (c *criRuntime) connect() (bool, error) {
 	if c.usual && !isThere(c.socket) {
 		return false, nil
 	}
@@ -69,7 +69,7 @@ func (c *CRI) connect() (bool, error) {
 }
 
 // Close ends the connection.
-func (c *CRI) Close() error {
+func (c *criRuntime) Close() error {
 	if c.conn == nil {
 		return nil
 	}
@@ -77,11 +77,11 @@ func (c *CRI) Close() error {
 }
 
 // Name implements Source.
-func (c *CRI) Name() string { return c.socket }
+func (c *criRuntime) Name() string { return c.socket }
 
 // answered makes one line of what grpc says went wrong. A containerd that serves
 // only Docker has no CRI; that is no fault.
-func (c *CRI) answered(doing string, err error) error {
+func (c *criRuntime) answered(doing string, err error) error {
 	if err == nil || (c.usual && status.Code(err) == codes.Unimplemented) {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (c *CRI) answered(doing string, err error) error {
 }
 
 // All implements Source.
-func (c *CRI) All(ctx context.Context) ([]Container, error) {
+func (c *criRuntime) All(ctx context.Context) ([]Container, error) {
 	if there, err := c.connect(); !there {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (c *CRI) All(ctx context.Context) ([]Container, error) {
 }
 
 // Find implements Source.
-func (c *CRI) Find(ctx context.Context, at origin.Place) (Container, bool, error) {
+func (c *criRuntime) Find(ctx context.Context, at origin.Place) (Container, bool, error) {
 	if there, err := c.connect(); !there {
 		return Container{}, false, err
 	}
@@ -139,7 +139,7 @@ func (c *CRI) Find(ctx context.Context, at origin.Place) (Container, bool, error
 	return c.findPod(ctx, at.PodUID)
 }
 
-func (c *CRI) findPod(ctx context.Context, uid string) (Container, bool, error) {
+func (c *criRuntime) findPod(ctx context.Context, uid string) (Container, bool, error) {
 	pods, err := c.pods(ctx, &runtime.PodSandboxFilter{LabelSelector: map[string]string{labelPodUID: uid}})
 	if err != nil {
 		return Container{}, false, err
@@ -150,7 +150,7 @@ func (c *CRI) findPod(ctx context.Context, uid string) (Container, bool, error) 
 	return Container{}, false, nil
 }
 
-func (c *CRI) pods(ctx context.Context, filter *runtime.PodSandboxFilter) (map[string]*runtime.PodSandbox, error) {
+func (c *criRuntime) pods(ctx context.Context, filter *runtime.PodSandboxFilter) (map[string]*runtime.PodSandbox, error) {
 	list, err := c.client.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: filter})
 	if err := c.answered("listing pods", err); err != nil {
 		return nil, err

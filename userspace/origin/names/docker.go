@@ -12,16 +12,16 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/origin"
 )
 
-// Docker is an engine that speaks Docker's API: Docker, or Podman's service.
-type Docker struct {
+// dockerEngine is an engine that speaks Docker's API: Docker, or Podman's service.
+type dockerEngine struct {
 	socket string
 	client http.Client
 }
 
-// NewDocker returns the engine that listens at a socket; it need not be
+// newDocker returns the engine that listens at a socket; it need not be
 // there yet, or at all.
-func NewDocker(socket string) *Docker {
-	return &Docker{socket: socket, client: http.Client{Transport: &http.Transport{
+func newDocker(socket string) *dockerEngine {
+	return &dockerEngine{socket: socket, client: http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
@@ -32,7 +32,7 @@ func NewDocker(socket string) *Docker {
 }
 
 // Name implements Source.
-func (d *Docker) Name() string { return d.socket }
+func (d *dockerEngine) Name() string { return d.socket }
 
 // listed and inspected are what is read of an answer (Docker Engine API, v1.24 and
 // newer, ContainerSummary and ContainerInspectResponse).
@@ -49,7 +49,7 @@ type inspected struct {
 }
 
 // All implements Source.
-func (d *Docker) All(ctx context.Context) ([]Container, error) {
+func (d *dockerEngine) All(ctx context.Context) ([]Container, error) {
 	if !isThere(d.socket) {
 		return nil, nil
 	}
@@ -69,7 +69,7 @@ func (d *Docker) All(ctx context.Context) ([]Container, error) {
 }
 
 // Find implements Source.
-func (d *Docker) Find(ctx context.Context, at origin.Place) (Container, bool, error) {
+func (d *dockerEngine) Find(ctx context.Context, at origin.Place) (Container, bool, error) {
 	if at.ContainerID == "" || !isThere(d.socket) {
 		return Container{}, false, nil
 	}
@@ -92,7 +92,7 @@ func ofDocker(id, name string, labels map[string]string) Container {
 }
 
 // get reads an answer; false if there is no such container.
-func (d *Docker) get(ctx context.Context, path string, to any) (bool, error) {
+func (d *dockerEngine) get(ctx context.Context, path string, to any) (bool, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
 		return false, fmt.Errorf("asking the container engine: %w", err)

@@ -11,9 +11,9 @@ import (
 	"github.com/tcplimbo/tcplimbo/userspace/origin"
 )
 
-// PodLogs reads names from those of the log files that the kubelet has written for
+// podLogFiles reads names from those of the log files that the kubelet has written for
 // each pod. It needs no runtime.
-type PodLogs struct {
+type podLogFiles struct {
 	// pods has a directory NAMESPACE_POD_UID a pod, and in it one a container
 	// (k8s.io/kubernetes, pkg/kubelet/kuberuntime/helpers.go, BuildPodLogsDirectory).
 	pods string
@@ -21,18 +21,18 @@ type PodLogs struct {
 	containers string
 }
 
-// NewPodLogs returns the names below these directories, usually /var/log/pods and
+// newPodLogs returns the names below these directories, usually /var/log/pods and
 // /var/log/containers.
-func NewPodLogs(pods, containers string) *PodLogs { return &PodLogs{pods, containers} }
+func newPodLogs(pods, containers string) *podLogFiles { return &podLogFiles{pods, containers} }
 
 // Name implements Source.
-func (l *PodLogs) Name() string { return l.pods }
+func (l *podLogFiles) Name() string { return l.pods }
 
 // All implements Source. Files are looked at only when they are needed.
-func (l *PodLogs) All(context.Context) ([]Container, error) { return nil, nil }
+func (l *podLogFiles) All(context.Context) ([]Container, error) { return nil, nil }
 
 // Find implements Source.
-func (l *PodLogs) Find(_ context.Context, at origin.Place) (Container, bool, error) {
+func (l *podLogFiles) Find(_ context.Context, at origin.Place) (Container, bool, error) {
 	var c Container
 	if at.PodUID != "" {
 		dir, err := l.match(l.pods, func(name string) bool { return strings.HasSuffix(name, "_"+at.PodUID) })
@@ -77,7 +77,7 @@ func fromLink(link, id string) (Container, bool) {
 }
 
 // only returns the name of a pod's container, if it has only that one.
-func (l *PodLogs) only(dir string) string {
+func (l *podLogFiles) only(dir string) string {
 	var names []string
 	_ = eachName(dir, func(name string) bool {
 		names = append(names, name)
@@ -89,7 +89,7 @@ func (l *PodLogs) only(dir string) string {
 	return names[0]
 }
 
-func (l *PodLogs) match(dir string, fits func(string) bool) (string, error) {
+func (l *podLogFiles) match(dir string, fits func(string) bool) (string, error) {
 	found := ""
 	err := eachName(dir, func(name string) bool {
 		if fits(name) {

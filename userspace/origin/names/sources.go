@@ -21,19 +21,19 @@ const (
 func Usual() []Source {
 	var all []Source
 	for _, socket := range usualCRI {
-		all = append(all, NewCRI(socket, true))
+		all = append(all, newCRI(socket, true))
 	}
 	for _, socket := range usualEngines {
-		all = append(all, NewDocker(socket))
+		all = append(all, newDocker(socket))
 	}
 	return append(all, Files())
 }
 
 // Chosen returns the runtime at a socket that somebody chose.
-func Chosen(socket string) []Source { return []Source{NewCRI(socket, false), Files()} }
+func Chosen(socket string) []Source { return []Source{newCRI(socket, false), Files()} }
 
 // Files returns the source that needs no runtime.
-func Files() Source { return NewPodLogs(podLogs, containerLogs) }
+func Files() Source { return newPodLogs(podLogs, containerLogs) }
 
 func isThere(socket string) bool {
 	_, err := os.Stat(socket)

@@ -72,7 +72,7 @@ func serveCRI(t *testing.T, register func(*grpc.Server)) string {
 
 func TestCRI(t *testing.T) {
 	path := serveCRI(t, func(s *grpc.Server) { runtime.RegisterRuntimeServiceServer(s, fakeCRI{}) })
-	c := NewCRI(path, true)
+	c := newCRI(path, true)
 	t.Cleanup(func() { _ = c.Close() })
 	all, err := c.All(t.Context())
 	if err != nil || len(all) != 1 || !reflect.DeepEqual(all[0], cart) {
@@ -110,7 +110,7 @@ func TestCRIAbsent(t *testing.T) {
 		usual bool
 		fails bool
 	}{{other, true, false}, {other, false, true}, {nobody, true, false}, {nobody, false, true}} {
-		c := NewCRI(tt.path, tt.usual)
+		c := newCRI(tt.path, tt.usual)
 		_, errAll := c.All(t.Context())
 		_, ok, errFind := c.Find(t.Context(), placeA)
 		if ok || (errAll != nil) != tt.fails || (errFind != nil) != tt.fails {
@@ -123,7 +123,7 @@ func TestCRIAbsent(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := NewCRI("/x", true).answered("x", status.Error(codes.Unavailable, "gone")); err == nil {
+	if err := newCRI("/x", true).answered("x", status.Error(codes.Unavailable, "gone")); err == nil {
 		t.Error("a runtime that is gone is no error")
 	}
 }
@@ -144,7 +144,7 @@ func TestDocker(t *testing.T) {
 	server := &http.Server{Handler: mux}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
-	d := NewDocker(path)
+	d := newDocker(path)
 	web := Container{ID: idA, Name: "web", Labels: map[string]string{"a": "b"}}
 	pod := Container{ID: idB, Name: "cart", Namespace: "shop", Pod: "cart-0", PodUID: uid, Labels: labels}
 	if all, err := d.All(t.Context()); err != nil || !reflect.DeepEqual(all, []Container{web, pod}) {
@@ -159,13 +159,13 @@ func TestDocker(t *testing.T) {
 	if _, ok, err := d.Find(t.Context(), origin.Place{ContainerID: idB}); ok || err == nil {
 		t.Error("an answer of 500 is no error")
 	}
-	if all, err := NewDocker(path + "x").All(t.Context()); all != nil || err != nil {
+	if all, err := newDocker(path + "x").All(t.Context()); all != nil || err != nil {
 		t.Errorf("nobody there: %v, %v", all, err)
 	}
 	if err := os.WriteFile(path+"y", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewDocker(path + "y").All(t.Context()); err == nil {
+	if _, err := newDocker(path + "y").All(t.Context()); err == nil {
 		t.Error("a file that nobody listens at is no error")
 	}
 }
@@ -181,7 +181,7 @@ func TestPodLogs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l := NewPodLogs(dir+"/pods", dir+"/containers")
+	l := newPodLogs(dir+"/pods", dir+"/containers")
 	for _, tt := range []struct {
 		name string
 		at   origin.Place
@@ -201,13 +201,13 @@ func TestPodLogs(t *testing.T) {
 			t.Errorf("%s: %+v, %v, %v", tt.name, got, ok, err)
 		}
 	}
-	if _, ok, err := NewPodLogs(dir+"/none", dir+"/none").Find(t.Context(), placeA); ok || err != nil {
+	if _, ok, err := newPodLogs(dir+"/none", dir+"/none").Find(t.Context(), placeA); ok || err != nil {
 		t.Errorf("no directories: %v, %v", ok, err)
 	}
 	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := NewPodLogs(dir+"/file", dir+"/file").Find(t.Context(), placeA); err == nil || errors.Is(err, os.ErrNotExist) {
+	if _, _, err := newPodLogs(dir+"/file", dir+"/file").Find(t.Context(), placeA); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file as a directory: %v", err)
 	}
 }
