@@ -52,9 +52,13 @@ func (s *stackShare) refill(now time.Duration, credit uint32, refused, rate uint
 	return s.given
 }
 
+// shiftMost leaves a sixteenth of the rate.
+const shiftMost = 4
+
 // count decides, once a second, what is left of the rate. Beyond the budget a stack is a
-// sample, and where far more is asked for, fewer samples say as much: an eighth is left
-// where it is asked for more than eight times. A burst shorter than a second has the whole.
+// sample, and where far more is asked for, fewer samples say as much: half of the rate is
+// left where one and a half times as much is asked for, a quarter where it is three times
+// as much, and so on. A burst shorter than a second has the whole.
 func (s *stackShare) count(now time.Duration, asked, rate uint64) {
 	s.asked += asked
 	passed := now - s.second
@@ -63,7 +67,7 @@ func (s *stackShare) count(now time.Duration, asked, rate uint64) {
 	}
 	budget := uint64(min(passed, time.Hour)) / uint64(time.Millisecond) * rate / 1000
 	s.shift = 0
-	for s.shift < 3 && s.asked > budget<<(s.shift+1) {
+	for s.shift < shiftMost && s.asked > 3*budget<<s.shift/2 {
 		s.shift++
 	}
 	s.second, s.asked = now, 0

@@ -43,12 +43,13 @@ func TestSamplesAreRarerUnderChurn(t *testing.T) {
 	}{
 		{"within", 1000, 250 * time.Millisecond, 5, 1000, 1000},
 		{"all of it", 2000, 250 * time.Millisecond, 5, 2000, 2000},
-		{"beyond", 3900, 250 * time.Millisecond, 5, 1990, 2000},
-		{"far beyond", 7000, 250 * time.Millisecond, 5, 990, 1000},
-		{"farther", 15000, 250 * time.Millisecond, 5, 490, 500},
-		{"a storm", 60000, 250 * time.Millisecond, 5, 240, 250},
+		{"beyond", 2900, 250 * time.Millisecond, 5, 1990, 2000},
+		{"far beyond", 5900, 250 * time.Millisecond, 5, 990, 1000},
+		{"farther", 11900, 250 * time.Millisecond, 5, 490, 500},
+		{"farther still", 23900, 250 * time.Millisecond, 5, 240, 250},
+		{"a storm", 60000, 250 * time.Millisecond, 5, 120, 125},
 		{"a storm's first second", 60000, 250 * time.Millisecond, 1, 1500, 2500},
-		{"a short tick", 60000, 20 * time.Millisecond, 5, 240, 250},
+		{"a short tick", 60000, 20 * time.Millisecond, 5, 115, 125},
 		{"a long tick", 1900, time.Second, 5, 1900, 1900},
 	} {
 		var s stackShare
