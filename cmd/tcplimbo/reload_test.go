@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -50,8 +51,18 @@ func (s *signaled) has(t *testing.T, want string) bool {
 	}
 }
 
+// needHangup skips where the tests run under nohup: a Go program that is started so
+// never gets the signal (os/signal).
+func needHangup(t *testing.T) {
+	t.Helper()
+	if signal.Ignored(syscall.SIGHUP) {
+		t.Skip("SIGHUP is ignored here, as nohup does")
+	}
+}
+
 // SIGHUP does not end the daemon, also where there is nothing to reload.
 func TestHangupWithoutFile(t *testing.T) {
+	needHangup(t)
 	errs := &signaled{wrote: make(chan struct{}, 1)}
 	w := newTestWorld(t)
 	w.stderr = errs
@@ -69,6 +80,7 @@ func TestHangupWithoutFile(t *testing.T) {
 
 // A file is read again at SIGHUP and when it changes, in whatever way, and never taken in part.
 func TestReload(t *testing.T) {
+	needHangup(t)
 	dir := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,15 +46,15 @@ func TestManyAreSaidInParts(t *testing.T) {
 		for i := range uint64(many) {
 			b.k.exist(fakeSock(i+1, i+1, flow.StateCloseWait), time.Hour)
 		}
-		parts := 0
-		b.k.meanwhile("Holders", func() { parts++ }) // they are looked for once a part
+		var parts atomic.Int32
+		b.k.meanwhile("Holders", func() { parts.Add(1) }) // they are looked for once a part
 		b.start()
 		b.pass(5 * time.Second)
 		if n := len(b.out.take()); n != many {
 			t.Errorf("%d of %d are said", n, many)
 		}
-		if parts < 4 {
-			t.Errorf("%d were said in %d parts", many, parts)
+		if n := parts.Load(); n < 4 {
+			t.Errorf("%d were said in %d parts", many, n)
 		}
 	})
 }
@@ -61,12 +62,12 @@ func TestManyAreSaidInParts(t *testing.T) {
 // Once after the start, and once after each storm when it is over.
 func TestCalm(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bed) {
-		calms := 0
-		b.cfg.Calm = func() { calms++ }
+		var calms atomic.Int32
+		b.cfg.Calm = func() { calms.Add(1) }
 		b.start()
 		b.pass(calmAfter + 2*tick)
-		if calms != 1 {
-			t.Fatalf("told %d times after the start, want once", calms)
+		if n := calms.Load(); n != 1 {
+			t.Fatalf("told %d times after the start, want once", n)
 		}
 		addr := uint64(0)
 		enter := func(n uint64) {
@@ -77,7 +78,7 @@ func TestCalm(t *testing.T) {
 		}
 		enter(keepMax)
 		b.pass(closeAge + calmAfter + 2*tick)
-		if calms != 1 {
+		if calms.Load() != 1 {
 			t.Errorf("%d findings are called a storm", keepMax)
 		}
 		for range 3 {
@@ -85,12 +86,12 @@ func TestCalm(t *testing.T) {
 			b.pass(calmAfter / 2)
 		}
 		b.pass(closeAge - calmAfter/2)
-		if calms != 1 {
-			t.Errorf("told %d times in the middle of a storm", calms)
+		if n := calms.Load(); n != 1 {
+			t.Errorf("told %d times in the middle of a storm", n)
 		}
 		b.pass(2 * calmAfter)
-		if calms != 2 {
-			t.Errorf("told %d times after the storm, want once", calms-1)
+		if n := calms.Load(); n != 2 {
+			t.Errorf("told %d times after the storm, want once", n-1)
 		}
 		b.out.take()
 	})
