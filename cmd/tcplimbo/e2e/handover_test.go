@@ -137,7 +137,7 @@ func TestHandover(t *testing.T) {
 			inode = r.inode
 		}
 	}
-	filter := []string{"--state", "close_wait", "--port", fmt.Sprint(from), "--netns", fmt.Sprintf("/proc/%d/ns/net", os.Getpid())}
+	filter := []string{"--state", "close_wait", "--port", fmt.Sprint(from), "--netns", fmt.Sprintf("/proc/%d/ns/net", p.pid)}
 	step := func(name string, holders int) []holding {
 		t.Helper()
 		hs := inProc(t, inode)
