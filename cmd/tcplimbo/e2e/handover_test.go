@@ -137,7 +137,12 @@ func TestHandover(t *testing.T) {
 			inode = r.inode
 		}
 	}
-	filter := []string{"--state", "close_wait", "--port", fmt.Sprint(from), "--netns", fmt.Sprintf("/proc/%d/ns/net", p.pid)}
+	// By its number: the program that it is named by exits before the socket does.
+	var ns unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", p.pid), &ns); err != nil {
+		t.Fatal(err)
+	}
+	filter := []string{"--state", "close_wait", "--port", fmt.Sprint(from), "--netns", fmt.Sprint(ns.Ino)}
 	step := func(name string, holders int) []holding {
 		t.Helper()
 		hs := inProc(t, inode)
