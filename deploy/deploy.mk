@@ -36,9 +36,9 @@ manifests: $(HELM) ## make the plain manifest and the chart's copies of rules an
 
 # In bin/dist, not to mix with what is released. Packages of all versions would be tested, so old ones go.
 # Twenty minutes are for a machine that has to build the OpenTelemetry Collector first.
-test-deploy: $(HELM) ## test chart, manifests, rules, dashboard, unit, packages and pipelines with real parts, as root
+test-deploy: $(HELM) ## test chart, manifests, rules, dashboard, unit, packages, image and pipelines with real parts, as root
 	rm -rf bin/dist
-	$(MAKE) --no-print-directory package DIST=bin/dist
+	$(MAKE) --no-print-directory package image DIST=bin/dist
 	deploy/test/parts $(CURDIR)/.cache/parts
 	cd deploy/pack && $(GO) vet ./... && $(GO) test -count=1 ./...
 	cd deploy/test && $(GO) vet ./... && DIST=$(CURDIR)/bin/dist PARTS=$(CURDIR)/.cache/parts HELM=$(HELM) \

@@ -30,15 +30,10 @@ func (r *release) image() error {
 			Add: image,
 			Descriptor: v1.Descriptor{
 				Platform: &v1.Platform{OS: "linux", Architecture: arch},
-				Annotations: map[string]string{
-					"org.opencontainers.image.ref.name": r.version.tag(),
-					// containerd names the image by this one.
-					"io.containerd.image.name": imageName + ":" + r.version.tag(),
-				},
 			},
 		})
 	}
-	entries, err := layoutOf(mutate.IndexMediaType(index, types.OCIImageIndex))
+	entries, err := layoutOf(r.named(index))
 	if err != nil {
 		return err
 	}
@@ -47,6 +42,21 @@ func (r *release) image() error {
 		return err
 	}
 	return r.write(map[string][]byte{"tcplimbo_" + r.version.semantic + ".oci.tar": b.Bytes()})
+}
+
+// named is an index that names another one. Were each architecture's image named, containerd
+// would take the last for the whole.
+func (r *release) named(images v1.ImageIndex) v1.ImageIndex {
+	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
+		Add: mutate.IndexMediaType(images, types.OCIImageIndex),
+		Descriptor: v1.Descriptor{
+			Annotations: map[string]string{
+				"org.opencontainers.image.ref.name": r.version.tag(),
+				// containerd names the image by this one.
+				"io.containerd.image.name": imageName + ":" + r.version.tag(),
+			},
+		},
+	})
 }
 
 const imageName = "ghcr.io/tcplimbo/tcplimbo"

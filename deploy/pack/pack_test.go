@@ -133,6 +133,17 @@ func TestImage(t *testing.T) {
 	if err := validate.Index(index); err != nil {
 		t.Fatal(err)
 	}
+	named, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One name is one thing, or a runtime takes one architecture for all.
+	if len(named.Manifests) != 1 || named.Manifests[0].Annotations["io.containerd.image.name"] == "" {
+		t.Fatalf("it names %+v", named.Manifests)
+	}
+	if index, err = index.ImageIndex(named.Manifests[0].Digest); err != nil {
+		t.Fatal(err)
+	}
 	manifest, err := index.IndexManifest()
 	if err != nil {
 		t.Fatal(err)
