@@ -34,7 +34,6 @@ bool stacks_unfiltered = false;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1); /* set */
 	__type(key, __u32);
 	__type(value, struct stack_cpu);
@@ -95,14 +94,6 @@ static __always_inline bool affordable(void)
 	return false;
 }
 
-static __always_inline void pay(void)
-{
-	struct young_cpu *y = stack_budget();
-
-	if (y && y->stack_credit)
-		y->stack_credit--;
-}
-
 /* FNV's idea with the golden ratio's multiplier; the shift brings high bits down. */
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {
@@ -156,17 +147,21 @@ static __always_inline __u64 keep_stack(struct user_stack *s, __u32 count)
 static __noinline __u64 take_stack(void *ctx, struct stack_cpu *c)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct young_cpu *y = stack_budget();
 	struct user_stack *s = &c->stack;
 	__u64 id;
 	long size;
 
+	if (!y)
+		return STACK_ID_NONE;
 	/* Somebody is in the middle of one here, if programs may be preempted. */
 	if (c->busy) {
-		COUNT(stack_lost);
+		y->stacks_refused++;
 		return STACK_ID_NONE;
 	}
 	c->busy = 1;
-	pay();
+	if (y->stack_credit)
+		y->stack_credit--;
 	/* Clears what it does not fill (kernel/bpf/stackmap.c, __bpf_get_stack). */
 	size = bpf_get_stack(ctx, s->frames, sizeof(s->frames), BPF_F_USER_STACK);
 	/* Kernel threads have none; io_uring's workers stand at address 0. */
