@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -61,7 +62,7 @@ func verified(t *testing.T, kernel string) map[budgetKey]int {
 			leaveOut(spec, synPrograms...)
 			leaveOut(spec, stackPrograms...)
 		}
-		if !hasTracepoint("sock_recv_length") {
+		if !hasTracepoint(btf.NewCache(), "sock_recv_length") {
 			leaveOut(spec, "limbo_eof")
 		}
 		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{

@@ -51,6 +51,7 @@ type Tracer struct {
 
 	netns    map[uint32]string // inode → path
 	second   second
+	late     lateSide
 	hashinfo uint64
 	buckets  uint32
 	walkNext uint32
@@ -62,7 +63,8 @@ type Tracer struct {
 	ringFill    uint64
 }
 
-// Load verifies the programs and makes the maps; nothing is attached yet.
+// Load verifies the programs, but for those that can wait (LoadLate), and makes the
+// maps; nothing is attached yet.
 // Errors wrap *ebpf.VerifierError where the kernel refused a program.
 func Load(opts Options) (*Tracer, error) {
 	// From 5.11 on maps are not charged to RLIMIT_MEMLOCK; where raising the
@@ -85,33 +87,6 @@ func Load(opts Options) (*Tracer, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
-}
-
-// readers are the programs of a read-only Tracer; what is not named here is not
-// verified and costs nothing.
-type readers struct {
-	LimboHolders *ebpf.Program `ebpf:"limbo_holders"`
-	LimboLearn   *ebpf.Program `ebpf:"limbo_learn"`
-	LimboRead    *ebpf.Program `ebpf:"limbo_read"`
-	LimboWalk    *ebpf.Program `ebpf:"limbo_walk"`
-}
-
-func (t *Tracer) assign(spec *ebpf.CollectionSpec) error {
-	if !t.opts.ReadOnly {
-		return spec.LoadAndAssign(&t.objs, nil)
-	}
-	var some struct {
-		readers
-		limboMaps
-		limboVariables
-	}
-	if err := spec.LoadAndAssign(&some, nil); err != nil {
-		return err
-	}
-	t.objs.limboMaps, t.objs.limboVariables = some.limboMaps, some.limboVariables
-	t.objs.LimboHolders, t.objs.LimboLearn = some.LimboHolders, some.LimboLearn
-	t.objs.LimboRead, t.objs.LimboWalk = some.LimboRead, some.LimboWalk
-	return nil
 }
 
 // loadSpec returns the collection with the knobs set for opts.
@@ -262,10 +237,11 @@ func (t *Tracer) Detach() error {
 }
 
 // Close detaches and frees everything, in the order links, reader, objects: no
-// program runs any more when what it writes to goes away.
+// program runs any more when what it writes to goes away. A program that is being
+// verified is waited for.
 func (t *Tracer) Close() error {
 	t.closed = true
-	errs := []error{t.Detach(), t.WatchSYN(false)}
+	errs := []error{t.Detach(), t.WatchSYN(false), t.closeLate()}
 	if t.holders != nil {
 		errs = append(errs, t.holders.Close())
 	}

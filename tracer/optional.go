@@ -1,12 +1,12 @@
 package tracer
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
@@ -14,13 +14,20 @@ import (
 // lacking are parts that nothing else needs, to be left out.
 type lacking struct{ syn, stacks bool }
 
-// assignAll loads the programs: all that are wanted, or where the kernel refuses
-// that, as many as it takes.
+// readers are the programs of a read-only Tracer; what is not named here is not
+// verified and costs nothing.
+var readers = []string{"limbo_holders", "limbo_learn", "limbo_read", "limbo_walk"}
+
+// assignAll loads the programs that the start needs: all that are wanted, or where the
+// kernel refuses that, as many as it takes.
 func (t *Tracer) assignAll(spec *ebpf.CollectionSpec) error {
+	t.late.kernel = btf.NewCache()
 	if t.opts.ReadOnly {
+		spec = spec.Copy()
+		maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(readers, name) })
 		return t.assign(spec)
 	}
-	if t.opts.Stacks != flow.StacksOff && !hasTracepoint("sock_recv_length") {
+	if t.opts.Stacks != flow.StacksOff && !hasTracepoint(t.late.kernel, "sock_recv_length") {
 		t.stacks.eofs = errNoEOF
 	}
 	least := lacking{syn: t.opts.Trace != nil, stacks: t.opts.Stacks == flow.StacksOff}
@@ -56,38 +63,13 @@ func (t *Tracer) assignLacking(whole *ebpf.CollectionSpec, parts lacking) error 
 	} else if t.stacks.eofs != nil {
 		leaveOut(spec, "limbo_eof")
 	}
-	if err := t.assign(spec); err != nil {
-		return err
-	}
-	return t.dropLeftOut(parts)
+	t.putOff(spec)
+	return t.assign(spec)
 }
 
-// leaveOut keeps the kernel from being asked for programs. A collection is assigned
-// whole, so programs that do nothing stand in until dropLeftOut.
+// leaveOut keeps the kernel from being asked for programs.
 func leaveOut(spec *ebpf.CollectionSpec, names ...string) {
-	for name := range spec.Programs {
-		if slices.Contains(names, name) {
-			spec.Programs[name] = &ebpf.ProgramSpec{
-				Name: name, Type: ebpf.RawTracepoint, License: "Dual BSD/GPL",
-				Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-			}
-		}
+	for _, name := range names {
+		delete(spec.Programs, name)
 	}
-}
-
-func (t *Tracer) dropLeftOut(parts lacking) error {
-	var errs []error
-	if parts.syn {
-		errs = append(errs, t.objs.LimboLocal.Close(), t.objs.LimboSyn.Close(), t.objs.LimboSynDropped.Close())
-		t.objs.LimboLocal, t.objs.LimboSyn, t.objs.LimboSynDropped = nil, nil, nil
-	}
-	if parts.stacks {
-		errs = append(errs, t.objs.LimboAccept.Close())
-		t.objs.LimboAccept = nil
-	}
-	if parts.stacks || t.stacks.eofs != nil {
-		errs = append(errs, t.objs.LimboEof.Close())
-		t.objs.LimboEof = nil
-	}
-	return errors.Join(errs...)
 }

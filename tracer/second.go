@@ -12,8 +12,10 @@ import (
 // transition inside a transition (bpf/nested.h). Every transition pays for its
 // run, so under watch it is attached only while Follow wants it.
 type second struct {
-	link   link.Link
-	needed time.Duration // when it was wanted last
+	link link.Link
+	// refused is why the program is not there, nil if it is or was not needed yet.
+	refused error
+	needed  time.Duration // when it was wanted last
 	// What the first program had missed and the second had found when it was
 	// attached; what the first had missed at the last look without the second.
 	hidden0, nested0, hidden uint64
@@ -48,22 +50,25 @@ func (s *second) attached(hidden, nested uint64) {
 }
 
 // Follow says whether every transition of the sockets that are tracked matters.
-// If not, one in a thousand may stay unseen under full load; Stats.Hidden counts
-// them. It is called at every tick.
+// If not, or without the second program, one in a thousand may stay unseen under full
+// load; Stats.Hidden counts them. It is called at every tick.
 func (t *Tracer) Follow(every bool) error {
 	if t.opts.Trace != nil || t.opts.ReadOnly {
 		return nil
 	}
+	t.takeLate()
+	t.attachLate()
 	now := BootTime()
 	if every {
 		t.second.needed = now
+		t.need(&t.objs.LimboSetStateNested, 0)
 	}
 	switch {
 	case t.second.link != nil && now > t.second.needed+secondStays:
 		return t.dropSecond()
 	case t.second.link != nil:
 		return nil
-	case every:
+	case every && t.objs.LimboSetStateNested != nil:
 		if err := t.addSecond(); err != nil {
 			return err
 		}
@@ -72,6 +77,13 @@ func (t *Tracer) Follow(every bool) error {
 	t.second.hiddenEver += hidden - t.second.hidden
 	t.second.hidden = hidden
 	return nil
+}
+
+// SeesNested returns nil if transitions inside transitions can be seen here, and else
+// why not; then a walk finds what they led to.
+func (t *Tracer) SeesNested() error {
+	t.need(&t.objs.LimboSetStateNested, lateWait)
+	return t.second.refused
 }
 
 func (t *Tracer) dropSecond() error {

@@ -33,7 +33,8 @@ const (
 // stackSide takes user stacks. All of it is optional: the rest works on a kernel
 // that refuses it.
 type stackSide struct {
-	eof link.Link
+	eof       link.Link
+	eofWanted bool // as soon as its program is there
 	// refused, accepts and eofs are why stacks cannot be taken at all, at accept,
 	// and where the end of file is read; nil if they can.
 	refused, accepts, eofs error
@@ -51,8 +52,8 @@ var stackPrograms = []string{"limbo_accept", "limbo_eof"}
 var errNoEOF = errors.New("no tracepoint sock_recv_length: it came with Linux 6.3")
 
 // hasTracepoint reports whether the kernel has a raw tracepoint of that name.
-func hasTracepoint(name string) bool {
-	kernel, err := btf.LoadKernelSpec()
+func hasTracepoint(cache *btf.Cache, name string) bool {
+	kernel, err := cache.Kernel()
 	if err != nil {
 		return false
 	}
@@ -101,8 +102,12 @@ func (t *Tracer) attachStacks() error {
 
 // WatchEOF begins or ends looking at what receives return, which costs each of them
 // some 20 ns; under StacksAlways it does not end. Without the tracepoint it
-// does nothing.
+// does nothing; where the program is still being loaded, it begins at the Follow after.
 func (t *Tracer) WatchEOF(on bool) error {
+	if on {
+		t.need(&t.objs.LimboEof, 0)
+	}
+	t.stacks.eofWanted = on && t.objs.LimboEof == nil
 	switch {
 	case !on && t.stacks.eof != nil && t.opts.Stacks != flow.StacksAlways:
 		return t.dropEOF()
@@ -280,8 +285,9 @@ func (t *Tracer) Leaky(pids []uint32) error {
 	return nil
 }
 
-// countStacks fills in the counters of stacks.
+// countStacks fills in the counters of stacks, and of what is lacking.
 func (t *Tracer) countStacks(s *flow.Stats, c *limboCounters) error {
+	s.Refused = t.late.refused
 	s.Stacks, s.StacksLost = c.Stacks, c.StackLost
 	if t.opts.Stacks == flow.StacksOff {
 		return nil

@@ -134,7 +134,8 @@ func TestStacks(t *testing.T) {
 
 // Who reads the end of file is told once, and only by a read that takes it.
 func TestEndOfFileReaders(t *testing.T) {
-	tr := attached(t, Options{Watch: stuckStates, Stacks: flow.StacksOn})
+	// All that the host reads meanwhile shares the budget.
+	tr := attached(t, Options{Watch: stuckStates, Stacks: flow.StacksOn, stacksRate: 1 << 20})
 	if _, _, eof := tr.StackHooks(); eof != nil {
 		t.Skip(eof)
 	}

@@ -29,6 +29,7 @@ const (
 // rest works on a kernel that refuses it.
 type synSide struct {
 	dropped link.Link
+	wanted  bool // as soon as its program is there
 	causes  *ebpf.Memory
 	buf     []byte
 	sites   *dropSites
@@ -43,6 +44,8 @@ func (t *Tracer) SYNCauses() error {
 	if err := t.loadSYN(); err != nil {
 		return err
 	}
+	t.need(&t.objs.LimboLocal, lateWait)
+	t.need(&t.objs.LimboSynDropped, lateWait)
 	return t.syn.refused
 }
 
@@ -95,8 +98,13 @@ func (t *Tracer) prepareSYN() error {
 }
 
 // WatchSYN begins or ends looking at packets that this host drops. It costs some
-// 20 ns for each of them, so it is meant for while a connect is stuck.
+// 20 ns for each of them, so it is meant for while a connect is stuck. Where the
+// program is still being loaded, it begins at the Follow after that.
 func (t *Tracer) WatchSYN(on bool) error {
+	if on {
+		t.need(&t.objs.LimboSynDropped, 0)
+	}
+	t.syn.wanted = on && t.objs.LimboSynDropped == nil
 	switch {
 	case !on && t.syn.dropped != nil:
 		err := t.syn.dropped.Close()
@@ -207,8 +215,12 @@ func (c *cause) decode(b []byte) error {
 // HasAddress reports whether the network namespace of a socket, as Holders told
 // of it, has the address on one of its devices.
 func (t *Tracer) HasAddress(sock flow.Key, addr netip.Addr) (bool, error) {
-	if err := t.loadSYN(); err != nil || t.objs.LimboLocal == nil {
+	if err := t.loadSYN(); err != nil {
 		return false, err
+	}
+	t.need(&t.objs.LimboLocal, lateWait)
+	if t.objs.LimboLocal == nil {
+		return false, nil
 	}
 	if err := t.objs.AskedAddress.Set(addr.As16()); err != nil {
 		return false, fmt.Errorf("setting asked_address: %w", err)

@@ -20,8 +20,8 @@ func TestCheckOnAWellHost(t *testing.T) {
 
 type brokenKernel struct{ fakeKernel }
 
-func (brokenKernel) LoadPrograms(context.Context) error {
-	return errors.New("loading BPF programs: bad")
+func (brokenKernel) LoadPrograms(context.Context) (lacking, err error) {
+	return nil, errors.New("loading BPF programs: bad")
 }
 
 func TestCheckTellsWhatFails(t *testing.T) {

@@ -59,6 +59,7 @@ func runAgent(ctx context.Context, in *agentInput) (err error) {
 	in.Polled, cfg.Polled = polled, polled
 	release = keepState(in, &cfg)
 	cfg.Stacks = stacksOf(kernel, in)
+	cfg.Ready = readyThenLate(kernel, in)
 	origins := startOrigins(out.ctx, in.Config.Runtime, in.Log)
 	defer origins.wait()
 	cfg.Origin = origins

@@ -44,7 +44,8 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 // fakeKernel answers as a kernel on which all works.
 type fakeKernel struct{}
 
-func (fakeKernel) LoadPrograms(context.Context) error  { return nil }
+func (fakeKernel) LoadPrograms(context.Context) (lacking, err error) { return nil, nil }
+
 func (fakeKernel) OpenIterators(context.Context) error { return nil }
 func (fakeKernel) TellSYNCauses(context.Context) error { return nil }
 

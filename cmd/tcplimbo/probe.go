@@ -15,8 +15,15 @@ import (
 type kernelProbe struct{}
 
 // LoadPrograms implements check.Kernel.
-func (kernelProbe) LoadPrograms(context.Context) error {
-	return withTracer(func(t *tracer.Tracer) error { return t.Attach() })
+func (kernelProbe) LoadPrograms(context.Context) (lacking, err error) {
+	err = withTracer(func(t *tracer.Tracer) error {
+		if err := t.Attach(); err != nil {
+			return err
+		}
+		lacking = t.SeesNested()
+		return nil
+	})
+	return lacking, err
 }
 
 // OpenIterators implements check.Kernel.

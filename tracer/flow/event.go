@@ -90,4 +90,7 @@ type Stats struct {
 	// program was not attached. Among them may be entries into CLOSE_WAIT, which
 	// a walk finds; no record is lost with them.
 	Hidden uint64
+	// Refused counts programs that the kernel did not load or attach after the start;
+	// what they are for is lacking.
+	Refused uint64
 }

@@ -15,11 +15,12 @@ import (
 
 // fakeKernel answers with its errors.
 type fakeKernel struct {
-	load, iterate, causes, diag error
-	hooks                       StackHooks
+	load, lacking, iterate, causes, diag error
+	hooks                                StackHooks
 }
 
-func (k fakeKernel) LoadPrograms(context.Context) error  { return k.load }
+func (k fakeKernel) LoadPrograms(context.Context) (lacking, err error) { return k.lacking, k.load }
+
 func (k fakeKernel) OpenIterators(context.Context) error { return k.iterate }
 func (k fakeKernel) TellSYNCauses(context.Context) error { return k.causes }
 
@@ -139,6 +140,12 @@ func TestFindings(t *testing.T) {
 		{name: "first with drop reasons", release: "5.17", line: "syn_causes", want: OK, found: "kfree_skb, with drop reasons and locations"},
 		{name: "symbols hidden", change: facts{kallsymsPath: hiddenSymbols}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
 		{name: "no symbols", change: facts{kallsymsPath: "-"}, line: "syn_causes", want: Warn, found: "kfree_skb, with drop reasons; /proc/kallsyms gives no addresses"},
+
+		{
+			name: "the second program is refused", kernel: fakeKernel{lacking: errors.New("loading\nit: no")},
+			line: "programs", want: Warn, found: "loaded and attached, but loading it: no",
+		},
+		{name: "what needs the programs is tried all the same", kernel: fakeKernel{lacking: eperm}, line: "syn_causes", want: OK, found: "kfree_skb, with drop reasons and locations"},
 
 		{name: "stacks", line: "stacks", want: OK, found: "at connect, accept and end of file; findings about connections that io_uring accepted do not say which code accepted them"},
 		{name: "stacks are not tried", kernel: fakeKernel{load: eperm}, line: "stacks", want: Warn, found: "not tried", exit: 77},

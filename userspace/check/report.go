@@ -92,8 +92,9 @@ func (r *Report) Failed() []string {
 // Kernel tries in the kernel what only the tracer can. Each method gives back
 // all that it made.
 type Kernel interface {
-	// LoadPrograms loads and attaches the programs of `run`.
-	LoadPrograms(ctx context.Context) error
+	// LoadPrograms loads and attaches the programs of `run`. It returns in lacking why
+	// it cannot have one that it does without.
+	LoadPrograms(ctx context.Context) (lacking, err error)
 	// OpenIterators runs the iterators that list sockets and descriptors.
 	OpenIterators(ctx context.Context) error
 	// TellSYNCauses loads what tells why a SYN is not answered.
@@ -114,9 +115,7 @@ func Run(ctx context.Context, h Host, k Kernel) *Report {
 	add(h.userNamespace(), h.lockdown())
 
 	blocked := r.ExitCode() != 0
-	programs := tryKernel(ctx, "programs", blocked, k.LoadPrograms,
-		"loaded and attached", "nothing is seen")
-	loads := programs.Status == OK
+	programs, loads := tryPrograms(ctx, blocked, k)
 	add(h.lsm(loads), h.seccomp(loads), h.memlock(), programs)
 	add(tryKernel(ctx, "iterators", blocked, k.OpenIterators,
 		"work", "sockets that are older than the start and the holders of all sockets stay unknown"))
@@ -125,6 +124,27 @@ func Run(ctx context.Context, h Host, k Kernel) *Report {
 	add(h.jit(), h.unprivilegedBPF(), h.pidNamespace(), h.netNamespace(), h.connectionTable(), h.hidepid(), h.sandbox())
 	return r
 }
+
+// tryPrograms also reports whether `run` would work.
+func tryPrograms(ctx context.Context, blocked bool, k Kernel) (line Result, loads bool) {
+	const name, works = "programs", "loaded and attached"
+	var lacking error
+	line = tryKernel(ctx, name, blocked, func(ctx context.Context) (err error) {
+		lacking, err = k.LoadPrograms(ctx)
+		return err
+	}, works, "nothing is seen")
+	loads = line.Status == OK
+	if loads && lacking != nil {
+		line = warn(name, works+", but "+oneLine(lacking),
+			"a state change inside another one is found by a walk, up to 30 s late", reportIt)
+	}
+	return line, loads
+}
+
+// reportIt is what to do about a kernel that nobody has met.
+const reportIt = "report it with the output of `tcplimbo check -o json` and `uname -a`"
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // tryKernel turns an attempt into a line. It is not made where it cannot work:
 // its error would only repeat, less clearly, what another line says.
@@ -136,10 +156,10 @@ func tryKernel(ctx context.Context, name string, blocked bool, attempt func(cont
 	if err == nil {
 		return ok(name, works)
 	}
-	found := strings.Join(strings.Fields(err.Error()), " ")
+	found := oneLine(err)
 	if errors.Is(err, syscall.EPERM) {
 		return notPermitted(name, found, lost,
 			"a seccomp filter or a security module denies bpf(2): allow it for tcplimbo, or run it unconfined")
 	}
-	return unavailable(name, found, lost, "report it with the output of `tcplimbo check -o json` and `uname -a`")
+	return unavailable(name, found, lost, reportIt)
 }

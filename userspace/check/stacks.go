@@ -1,9 +1,6 @@
 package check
 
-import (
-	"context"
-	"strings"
-)
+import "context"
 
 // StackHooks are why user stacks cannot be taken where a program connects, accepts
 // and reads the end of file; nil where they can.
@@ -18,22 +15,20 @@ func (h Host) stacks(ctx context.Context, loads bool, k Kernel) Result {
 		noRing   = "findings about connections that io_uring accepted do not say which code accepted them"
 		noEOF    = "findings in CLOSE_WAIT say who opened the socket, not who read its end of file and did not close"
 		tracefs  = "mount -t tracefs none /sys/kernel/tracing; in a container, mount that directory of the host"
-		report   = "report it with the output of `tcplimbo check -o json` and `uname -a`"
 	)
 	if !loads {
 		return warn(name, "not tried", noStacks, "repair the failed lines, then run `tcplimbo check` again")
 	}
 	hooks := k.TakeStacks(ctx)
-	says := func(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 	switch {
 	case hooks.Connect != nil:
-		return warn(name, says(hooks.Connect), noStacks, report)
+		return warn(name, oneLine(hooks.Connect), noStacks, reportIt)
 	case hooks.Accept != nil && hooks.EOF != nil:
-		return warn(name, "at connect only; "+says(hooks.Accept)+"; "+says(hooks.EOF), noAccept+", nor who read their end of file", tracefs)
+		return warn(name, "at connect only; "+oneLine(hooks.Accept)+"; "+oneLine(hooks.EOF), noAccept+", nor who read their end of file", tracefs)
 	case hooks.Accept != nil:
-		return warn(name, "at connect and end of file; "+says(hooks.Accept), noAccept, tracefs)
+		return warn(name, "at connect and end of file; "+oneLine(hooks.Accept), noAccept, tracefs)
 	case hooks.EOF != nil:
-		return warn(name, "at connect and accept; "+says(hooks.EOF), noEOF+"; "+noRing, "boot Linux 6.3 or newer")
+		return warn(name, "at connect and accept; "+oneLine(hooks.EOF), noEOF+"; "+noRing, "boot Linux 6.3 or newer")
 	}
 	return ok(name, "at connect, accept and end of file; "+noRing)
 }

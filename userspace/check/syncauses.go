@@ -25,8 +25,7 @@ func (h Host) synCauses(ctx context.Context, loads bool, k Kernel) Result {
 		return warn(name, "not tried", noReply, "repair the failed lines, then run `tcplimbo check` again")
 	}
 	if err := k.TellSYNCauses(ctx); err != nil {
-		return warn(name, strings.Join(strings.Fields(err.Error()), " "), noReply,
-			"report it with the output of `tcplimbo check -o json` and `uname -a`")
+		return warn(name, oneLine(err), noReply, reportIt)
 	}
 	const old = "kfree_skb gives no reason before Linux 5.17"
 	switch reasons, symbols := !h.older(reasonsSince), h.symbols(); {

@@ -27,6 +27,7 @@ var (
 	kernelStacks     = kernelDesc("stacks_total", "Distinct user stacks taken, of who opened connections or read their end of file.")
 	kernelRefused    = kernelDesc("stacks_refused_total", "User stacks not taken, because more connections are opened than the budget allows.")
 	kernelStackLost  = kernelDesc("stacks_lost_total", "User stacks that found no room in the kernel.")
+	kernelLacking    = kernelDesc("refused_programs_total", "Programs that the kernel did not load or attach after the start; what they are for is lacking.")
 	kernelTracked    = kernelDesc("tracked_sockets", "Sockets in the old generation now; --max-promoted bounds it.")
 )
 
@@ -34,7 +35,7 @@ var (
 func (k *kernelStats) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		kernelPromotions, kernelStale, kernelEarly, kernelNested, kernelHidden,
-		kernelStacks, kernelRefused, kernelStackLost, kernelTracked,
+		kernelStacks, kernelRefused, kernelStackLost, kernelLacking, kernelTracked,
 	} {
 		out <- d
 	}
@@ -57,5 +58,6 @@ func (k *kernelStats) Collect(out chan<- prometheus.Metric) {
 	emit(kernelStacks, prometheus.CounterValue, s.Stacks)
 	emit(kernelRefused, prometheus.CounterValue, s.StacksRefused)
 	emit(kernelStackLost, prometheus.CounterValue, s.StacksLost)
+	emit(kernelLacking, prometheus.CounterValue, s.Refused)
 	emit(kernelTracked, prometheus.GaugeValue, s.Tracked)
 }

@@ -86,6 +86,9 @@ tcplimbo_kernel_nested_transitions_total %d
 # HELP tcplimbo_kernel_promotions_total Sockets that outlived a tick in a watched state and were handed to user space.
 # TYPE tcplimbo_kernel_promotions_total counter
 tcplimbo_kernel_promotions_total %d
+# HELP tcplimbo_kernel_refused_programs_total Programs that the kernel did not load or attach after the start; what they are for is lacking.
+# TYPE tcplimbo_kernel_refused_programs_total counter
+tcplimbo_kernel_refused_programs_total %d
 # HELP tcplimbo_kernel_stacks_lost_total User stacks that found no room in the kernel.
 # TYPE tcplimbo_kernel_stacks_lost_total counter
 tcplimbo_kernel_stacks_lost_total %d
@@ -101,16 +104,17 @@ tcplimbo_kernel_stale_entries_total %d
 # HELP tcplimbo_kernel_tracked_sockets Sockets in the old generation now; --max-promoted bounds it.
 # TYPE tcplimbo_kernel_tracked_sockets gauge
 tcplimbo_kernel_tracked_sockets %d
-`, early, hidden, nested, promotions, stacks+2, stacks+1, stacks, stale, tracked)
+`, early, hidden, nested, promotions, stacks+3, stacks+2, stacks+1, stacks, stale, tracked)
 	}
 	names := []string{
 		"tcplimbo_kernel_early_looks_total", "tcplimbo_kernel_hidden_transitions_total", "tcplimbo_kernel_nested_transitions_total",
 		"tcplimbo_kernel_stacks_total", "tcplimbo_kernel_stacks_refused_total", "tcplimbo_kernel_stacks_lost_total",
 		"tcplimbo_kernel_promotions_total", "tcplimbo_kernel_stale_entries_total", "tcplimbo_kernel_tracked_sockets",
+		"tcplimbo_kernel_refused_programs_total",
 	}
-	m.Kernel(flow.Stats{StacksRefused: 1, StacksLost: 2})
+	m.Kernel(flow.Stats{StacksRefused: 1, StacksLost: 2, Refused: 3})
 	want(t, m, text(0, 0, 0, 0, 0, 0, 0), names...)
-	m.Kernel(flow.Stats{Stacks: 7, StacksRefused: 8, StacksLost: 9, Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Hidden: 5, Tracked: 6})
+	m.Kernel(flow.Stats{Stacks: 7, StacksRefused: 8, StacksLost: 9, Refused: 10, Promoted: 1, Stale: 2, YoungOverrun: 3, Nested: 4, Hidden: 5, Tracked: 6})
 	want(t, m, text(1, 2, 3, 4, 5, 6, 7), names...)
 }
 
