@@ -9,7 +9,6 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -47,19 +46,6 @@ type stackSide struct {
 
 // stackPrograms are those that take stacks and nothing else.
 var stackPrograms = []string{"limbo_accept", "limbo_eof"}
-
-// errNoEOF is said where reading the end of file cannot be seen.
-var errNoEOF = errors.New("no tracepoint sock_recv_length: it came with Linux 6.3")
-
-// hasTracepoint reports whether the kernel has a raw tracepoint of that name.
-func hasTracepoint(cache *btf.Cache, name string) bool {
-	kernel, err := cache.Kernel()
-	if err != nil {
-		return false
-	}
-	var typ *btf.Typedef
-	return kernel.TypeByName("btf_trace_"+name, &typ) == nil
-}
 
 // sizeStacks makes the maps of stacks as large as the mode needs.
 func (o *Options) sizeStacks(spec *ebpf.CollectionSpec, cpus int) {

@@ -64,6 +64,7 @@ func (kernelProbe) TakeStacks(context.Context) check.StackHooks {
 		return err
 	})
 	hooks.Connect = errors.Join(hooks.Connect, err)
+	hooks.Registers = tracer.SystemCallRegisters()
 	return hooks
 }
 

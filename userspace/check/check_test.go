@@ -61,6 +61,7 @@ func TestFindings(t *testing.T) {
 		line    string
 		want    Status
 		found   string
+		lost    string // a part of the consequence
 		exit    int
 	}{
 		{name: "sock_diag too", line: "sockdiag", want: OK, found: "answers, in 3 network namespaces; not needed where eBPF loads"},
@@ -159,6 +160,10 @@ func TestFindings(t *testing.T) {
 			line: "stacks", want: Warn, found: "at connect and accept; no hook",
 		},
 		{
+			name: "no registers", kernel: fakeKernel{hooks: StackHooks{EOF: errors.New("no hook"), Registers: errors.New("since 5.15")}},
+			line: "stacks", want: Warn, found: "at connect and accept; no hook", lost: "they name no goroutine, nor who called the C library: since 5.15",
+		},
+		{
 			name: "neither", kernel: fakeKernel{hooks: StackHooks{Accept: errors.New("no tracefs"), EOF: errors.New("no\nhook")}},
 			line: "stacks", want: Warn, found: "at connect only; no tracefs; no hook",
 		},
@@ -207,6 +212,9 @@ func TestFindings(t *testing.T) {
 			got := find(t, r, tt.line)
 			if got.Status != tt.want || got.Found != tt.found {
 				t.Errorf("got  %s %q\nwant %s %q", got.Status, got.Found, tt.want, tt.found)
+			}
+			if !strings.Contains(got.Consequence, tt.lost) {
+				t.Errorf("%q lacks %q", got.Consequence, tt.lost)
 			}
 			if r.ExitCode() != tt.exit {
 				t.Errorf("exit code %d, want %d: %v", r.ExitCode(), tt.exit, r.Failed())
