@@ -61,7 +61,7 @@ func TestPutOff(t *testing.T) {
 	}
 }
 
-// loadBroken gives an attached Tracer whose kernel refuses programs.
+// loadBroken gives a Tracer whose kernel refuses programs.
 func loadBroken(t *testing.T, names ...string) *Tracer {
 	t.Helper()
 	requireBPF(t)
@@ -89,9 +89,6 @@ func loadBroken(t *testing.T, names ...string) *Tracer {
 		}
 	})
 	if err := tr.prepare(); err != nil {
-		t.Fatal(err)
-	}
-	if err := tr.Attach(); err != nil {
 		t.Fatal(err)
 	}
 	return tr
@@ -150,7 +147,7 @@ func asked(t *testing.T, tr *Tracer) {
 // While programs are being loaded, nothing that wants them waits long, and they are
 // attached as soon as they are there.
 func TestWantedWhileLoading(t *testing.T) {
-	tr := attached(t, Options{Watch: stuckStates, Stacks: flow.StacksOn})
+	tr := load(t, Options{Watch: stuckStates, Stacks: flow.StacksOn})
 	tr.late.begun, tr.late.beside = true, true // as if the verifier took its time
 	asked(t, tr)
 	if err := tr.WatchSYN(true); err != nil {
