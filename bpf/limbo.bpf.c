@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "event.h"
+#include "filter.h"
 #include "maps.h"
 #include "sock.h"
 #include "promote.h"
@@ -56,7 +57,7 @@ static __always_inline void handle(void *ctx, struct sock *sk, int oldstate, int
 	if (stacks_wanted && newstate == TCP_SYN_SENT && affordable())
 		note_connect(ctx, sk);
 	if (stacks_wanted && newstate == TCP_CLOSE && maybe_stacks(sk))
-		forget_stacks((__u64)sk);
+		forget_stacks((__u64)sk, place_of(sk));
 	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(oldstate))

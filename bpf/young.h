@@ -210,14 +210,17 @@ static __always_inline void fill_tuple(__u32 index, struct sock *sk)
 
 static __always_inline void fill_slot(struct young_slot *s, __u32 index, struct sock *sk, int state)
 {
+	/* Not read again from the slot, whose cache line may be on its way still. */
+	__u64 cookie = sock_cookie(sk);
+
 	s->sk = (__u64)sk;
-	s->cookie = sock_cookie(sk);
+	s->cookie = cookie;
 	s->jiffies = bpf_jiffies64();
 	s->state = state;
 	s->pid = 0;
 	if (in_process_context(state))
 		current_ids(&s->pid, &s->tid, s->comm);
-	if (state == TCP_FIN_WAIT1 || !s->cookie)
+	if (state == TCP_FIN_WAIT1 || !cookie)
 		fill_tuple(index, sk);
 }
 
