@@ -213,8 +213,7 @@ struct sock_stacks {
 	__u16 sport; /* 0: not known, it was connecting */
 	__u16 dport;
 	__u8 of; /* the opener's */
-	__u8 pad[3];
-	__u32 cell;		    /* where stacks_filter counts it */
+	__u8 pad[7];
 	struct goroutine goroutine; /* the reader if there is one, else the opener */
 };
 

@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "event.h"
+#include "filter.h"
 #include "maps.h"
 #include "sock.h"
 #include "promote.h"
@@ -33,7 +34,7 @@
 #include "local.h"
 
 /* Runs of an unattached program are kept short: nothing else runs meanwhile. */
-#define AGE_RUN 256
+#define AGE_RUN 32 /* blocks */
 #define WALK_RUN 256
 #define WALK_VISITS 4096
 
@@ -56,7 +57,7 @@ static __always_inline void handle(void *ctx, struct sock *sk, int oldstate, int
 	if (stacks_wanted && newstate == TCP_SYN_SENT && affordable())
 		note_connect(ctx, sk);
 	if (stacks_wanted && newstate == TCP_CLOSE && maybe_stacks(sk))
-		forget_stacks((__u64)sk);
+		forget_stacks((__u64)sk, place_of(sk));
 	if (follow(sk, oldstate, newstate))
 		return;
 	if (WATCHED(oldstate))
@@ -126,13 +127,13 @@ int limbo_age(struct bpf_raw_tracepoint_args *ctx)
 		position = y->head;
 	if (y->head - position > y->slots)
 		position = y->head - y->slots;
-	for (i = 0; i < AGE_RUN && position < y->head; i++) {
-		seen = look(y->base + (__u32)(position & (y->slots - 1)), position, before);
-		if (seen == LOOK_TOO_YOUNG)
-			break;
-		if (seen == LOOK_PROMOTED)
+	for (i = 0; i < AGE_RUN; i++) {
+		seen = look_at_block(number, position, before);
+		if (seen & BLOCK_PROMOTED)
 			result = AGE_PROMOTED;
-		position++;
+		position += seen & (BLOCK_PROMOTED - 1);
+		if ((seen & (BLOCK_PROMOTED - 1)) != PEEKS)
+			break;
 	}
 	y->tail = position;
 	return i == AGE_RUN ? result | AGE_MORE : result;

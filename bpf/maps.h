@@ -79,12 +79,8 @@ struct walk_state walk = {};
 bool nested_attached = false;
 /* Elements of the old generation. */
 __u64 promoted_count = 0;
-/*
- * How many of them have hashes that fall together: most transitions are of
- * sockets that are not there, and learn that here for the price of a load.
- */
-#define FILTER 1024
-__u32 promoted_filter[FILTER] = {};
+/* Of the old generation, by skc_hash: most transitions are of sockets not in it. */
+struct filter promoted_filter = {};
 /* iter/task_file: every TCP socket in these states, wanted or not. */
 __u32 holder_states = 0;
 

@@ -32,15 +32,15 @@ static __always_inline struct event *new_event(__u8 type)
 	return e;
 }
 
-static __always_inline __u32 *filter_of(__u32 hash)
+/* A connected socket keeps its hash until it is gone, its minisocket has it too. */
+static __always_inline __u64 filter_key(__u32 hash)
 {
-	return &promoted_filter[hash & (FILTER - 1)];
+	return (__u64)hash << 32;
 }
 
-/* A connected socket keeps its hash until it is gone, its minisocket has it too. */
 static __always_inline bool maybe_promoted(struct sock *sk)
 {
-	return promoted_count && *filter_of(sk->__sk_common.skc_hash);
+	return filter_passes(&promoted_filter, filter_key(sk->__sk_common.skc_hash));
 }
 
 /* Returns 0, -EEXIST, or that there is no room. */
@@ -49,10 +49,13 @@ static __always_inline long put_promoted(__u64 addr, struct promoted *p)
 	long err;
 
 	p->hash = BPF_CORE_READ((struct sock_common *)addr, skc_hash);
+	/* Before it is there: it may make a transition on another CPU at once. */
+	filter_count(&promoted_filter, filter_key(p->hash), 1);
 	err = bpf_map_update_elem(&old_generation, &addr, p, BPF_NOEXIST);
-	if (err)
+	if (err) {
+		filter_count(&promoted_filter, filter_key(p->hash), -1);
 		return err;
-	__sync_fetch_and_add(filter_of(p->hash), 1);
+	}
 	__sync_fetch_and_add(&promoted_count, 1);
 	return 0;
 }
@@ -61,7 +64,7 @@ static __always_inline void drop_promoted(__u64 addr, __u32 hash)
 {
 	if (bpf_map_delete_elem(&old_generation, &addr))
 		return;
-	__sync_fetch_and_add(filter_of(hash), -1);
+	filter_count(&promoted_filter, filter_key(hash), -1);
 	__sync_fetch_and_add(&promoted_count, -1);
 }
 

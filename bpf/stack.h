@@ -23,14 +23,9 @@ struct {
 	__type(value, struct sock_stacks);
 } socket_stacks SEC(".maps");
 
-/*
- * How many sockets of socket_stacks fall together, by their cookie or their hash: where
- * stacks are samples, most sockets that end have none, and learn that for two loads.
- */
-#define STACKS_FILTER 4096
-__u32 stacks_filter[STACKS_FILTER] = {};
-/* There was one that had neither: all have to be looked up. */
-bool stacks_unfiltered = false;
+/* Of socket_stacks, by place: where stacks are samples, most sockets have none. */
+struct filter stacks_filter = {};
+__u64 stacks_filter_at = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -197,47 +192,48 @@ static __always_inline void name_socket(struct sock_stacks *s, struct sock *sk)
 	read_addresses(saddr, s->daddr, c);
 }
 
-static __always_inline __u32 *filter_cell(__u32 key)
+/*
+ * Where a socket is, counted from the filter: with a tracepoint's pointer the verifier
+ * lets nothing be calculated but its distance from another one. The multiplication
+ * brings what differs between addresses into the high bits.
+ */
+static __always_inline __u64 place_of(struct sock *sk)
 {
-	return &stacks_filter[key & (STACKS_FILTER - 1)];
+	__u64 place = (__u64)sk;
+
+	asm volatile("%0 -= %1" : "+r"(place) : "r"(&stacks_filter));
+	return place * 0x9e3779b97f4a7c15ULL;
 }
 
-/* May anything be known of this socket? Before it is connected it has no hash. */
+/* The same of an address that was read, which is a number, where the filter is none. */
+static __always_inline __u64 place_of_number(__u64 addr)
+{
+	*(volatile __u64 *)&stacks_filter_at = (__u64)&stacks_filter;
+	return (addr - *(volatile __u64 *)&stacks_filter_at) * 0x9e3779b97f4a7c15ULL;
+}
+
+/* May anything be known of what is at this address? */
 static __always_inline bool maybe_stacks(struct sock *sk)
 {
-	return *filter_cell(sk->__sk_common.skc_cookie.counter) ||
-	       *filter_cell(sk->__sk_common.skc_hash) || stacks_unfiltered;
+	return filter_passes(&stacks_filter, place_of(sk));
 }
 
-/*
- * key: the cookie or the hash, which the socket has until it ends. What the map leaves
- * out to make room stays in the filter: it errs to that side.
- */
-static __always_inline void put_stacks(__u64 addr, struct sock_stacks *s, __u32 key)
+/* What the map leaves out to make room stays in the filter: it errs to that side. */
+static __always_inline void put_stacks(__u64 addr, struct sock_stacks *s, __u64 place)
 {
-	struct sock_stacks *old = bpf_map_lookup_elem(&socket_stacks, &addr);
+	bool old = bpf_map_lookup_elem(&socket_stacks, &addr);
 
-	if (!key)
-		stacks_unfiltered = true;
-	s->cell = key & (STACKS_FILTER - 1);
 	/* Before it is there: its end may be seen on another CPU at once. */
-	__sync_fetch_and_add(filter_cell(s->cell), 1);
-	if (old)
-		__sync_fetch_and_add(filter_cell(old->cell), -1);
+	if (!old)
+		filter_count(&stacks_filter, place, 1);
 	if (bpf_map_update_elem(&socket_stacks, &addr, s, BPF_ANY))
 		COUNT(stack_lost);
 }
 
-static __noinline int forget_stacks(__u64 addr)
+static __noinline int forget_stacks(__u64 addr, __u64 place)
 {
-	struct sock_stacks *s = bpf_map_lookup_elem(&socket_stacks, &addr);
-	__u32 cell;
-
-	if (!s)
-		return 0;
-	cell = s->cell;
 	if (!bpf_map_delete_elem(&socket_stacks, &addr))
-		__sync_fetch_and_add(filter_cell(cell), -1);
+		filter_count(&stacks_filter, place, -1);
 	return 0;
 }
 
@@ -246,7 +242,6 @@ static __noinline int note_connect(void *ctx, struct sock *sk)
 {
 	struct stack_cpu *c = stack_cpu_here();
 	struct sock_stacks s = { .of = STACK_CONNECT };
-	__u32 cookie;
 
 	if (!c)
 		return 0;
@@ -254,9 +249,9 @@ static __noinline int note_connect(void *ctx, struct sock *sk)
 	if (s.opener == STACK_ID_NONE)
 		return 0;
 	read_goroutine(&s.goroutine);
-	cookie = sock_cookie(sk);
+	sock_cookie(sk); /* made now, it tells this socket from the next one there */
 	name_socket(&s, sk);
-	put_stacks((__u64)sk, &s, cookie);
+	put_stacks((__u64)sk, &s, place_of(sk));
 	return 0;
 }
 
@@ -294,10 +289,10 @@ static __noinline int note_accept(void *ctx, __u32 fd)
 		return 0;
 	read_goroutine(&s.goroutine);
 	name_socket(&s, sk);
-	put_stacks((__u64)sk, &s, BPF_CORE_READ(sk, __sk_common.skc_hash));
+	put_stacks((__u64)sk, &s, place_of_number((__u64)sk));
 	/* Closed by the peer meanwhile: nobody would take it out again. */
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
-		forget_stacks((__u64)sk);
+		forget_stacks((__u64)sk, place_of_number((__u64)sk));
 	return 0;
 }
 
@@ -351,7 +346,7 @@ static __always_inline int note_eof(void *ctx, struct sock *sk)
 		return 0;
 	read_goroutine(&s.goroutine);
 	name_socket(&s, sk);
-	put_stacks((__u64)sk, &s, sk->__sk_common.skc_hash);
+	put_stacks((__u64)sk, &s, place_of(sk));
 	return 0;
 }
 

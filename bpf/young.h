@@ -187,6 +187,73 @@ __noinline int look(__u32 index, __u64 position, __u64 before)
 	return look_at_socket(&copy, index);
 }
 
+#define PEEKS 8
+
+/*
+ * Has the socket of a slot certainly left its state? byte: its state, or that of the
+ * minisocket. FIN_WAIT1's slots stand for more than can be told so.
+ */
+static __always_inline bool moved_on(__u8 state, __u8 byte)
+{
+	if (state == TCP_TIME_WAIT)
+		return byte != TCP_FIN_WAIT2;
+	return state != TCP_FIN_WAIT1 && byte != state;
+}
+
+/* Where that byte is. */
+static __always_inline void *peek_at(const struct young_slot *s, __u8 state)
+{
+	__u64 addr = *(const volatile __u64 *)&s->sk; /* after the state, see hand_over() */
+
+	return (void *)(addr +
+			(state == TCP_TIME_WAIT ?
+				 bpf_core_field_offset(struct inet_timewait_sock, tw_substate) :
+				 bpf_core_field_offset(struct sock_common, skc_state)));
+}
+
+#define BLOCK_PROMOTED 0x100
+
+/*
+ * Looks at some positions of a ring; returns how many, fewer than PEEKS if the rest is
+ * too young, and BLOCK_PROMOTED. A byte of each socket is asked for before the first is
+ * looked at: each is a cache miss, and so they are waited for together.
+ */
+__noinline int look_at_block(__u32 number, __u64 position, __u64 before)
+{
+	struct young_cpu *y = bpf_map_lookup_elem(&young_cpus, &number);
+	__u8 states[PEEKS] = {}, bytes[PEEKS] = {};
+	int n, i, seen, result = 0;
+
+	if (!y)
+		return 0;
+	for (n = 0; n < PEEKS; n++) {
+		__u32 index = y->base + (__u32)((position + n) & (y->slots - 1));
+		struct young_slot *s = bpf_map_lookup_elem(&young_ring, &index);
+
+		if (!s || position + n >= y->head)
+			break;
+		if (*(volatile __u64 *)&s->seq != position + n + 1)
+			continue;
+		if (s->jiffies > before)
+			break;
+		states[n] = *(volatile __u8 *)&s->state;
+		bpf_probe_read_kernel(&bytes[n], 1, peek_at(s, states[n]));
+	}
+	for (i = 0; i < PEEKS; i++) {
+		if (i >= n)
+			break;
+		if (!states[i] || moved_on(states[i], bytes[i]))
+			continue;
+		seen = look(y->base + (__u32)((position + i) & (y->slots - 1)), position + i,
+			    before);
+		if (seen == LOOK_TOO_YOUNG)
+			return result | i;
+		if (seen == LOOK_PROMOTED)
+			result = BLOCK_PROMOTED;
+	}
+	return result | n;
+}
+
 static __always_inline void fill_tuple(__u32 index, struct sock *sk)
 {
 	struct young_tuple *t = bpf_map_lookup_elem(&young_tuples, &index);
@@ -210,14 +277,17 @@ static __always_inline void fill_tuple(__u32 index, struct sock *sk)
 
 static __always_inline void fill_slot(struct young_slot *s, __u32 index, struct sock *sk, int state)
 {
+	/* Not read again from the slot, whose cache line may be on its way still. */
+	__u64 cookie = sock_cookie(sk);
+
 	s->sk = (__u64)sk;
-	s->cookie = sock_cookie(sk);
+	s->cookie = cookie;
 	s->jiffies = bpf_jiffies64();
 	s->state = state;
 	s->pid = 0;
 	if (in_process_context(state))
 		current_ids(&s->pid, &s->tid, s->comm);
-	if (state == TCP_FIN_WAIT1 || !s->cookie)
+	if (state == TCP_FIN_WAIT1 || !cookie)
 		fill_tuple(index, sk);
 }
 

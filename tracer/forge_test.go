@@ -54,14 +54,10 @@ func (f *forge) clear() {
 		}
 	}
 	f.set(f.tr.objs.PromotedCount, uint64(0))
-	f.set(f.tr.objs.PromotedFilter, filter{})
+	f.set(f.tr.objs.PromotedFilter, limboFilter{})
 	f.set(f.tr.objs.Counts, limboCounters{})
 	f.events()
 }
-
-// filter is promoted_filter: without it, transitions do not look into the old
-// generation.
-type filter [1024]uint32
 
 func (f *forge) set(v *ebpf.Variable, value any) {
 	f.t.Helper()
@@ -216,9 +212,12 @@ func (f *forge) plant(addr uint64, p limboPromoted) {
 	if err := f.tr.objs.OldGeneration.Put(addr, p); err != nil {
 		f.t.Fatal(err)
 	}
-	var all filter
-	for i := range all {
-		all[i] = 1
+	var all limboFilter
+	for i := range all.Near {
+		all.Near[i] = 1
+	}
+	for i := range all.Far {
+		all.Far[i] = 1
 	}
 	f.set(f.tr.objs.PromotedFilter, all)
 	f.set(f.tr.objs.PromotedCount, uint64(1))

@@ -69,6 +69,12 @@ const (
 	limboEventTypeEVENT_RETRANSMIT limboEventType = 3
 )
 
+type limboFilter struct {
+	_    structs.HostLayout
+	Near [128]uint32
+	Far  [4096]uint32
+}
+
 type limboHolder struct {
 	_       structs.HostLayout
 	Sk      uint64
@@ -158,8 +164,7 @@ type limboSockStacks struct {
 	Sport     uint16
 	Dport     uint16
 	Of        uint8
-	Pad       [3]uint8
-	Cell      uint32
+	Pad       [7]uint8
 	Goroutine struct {
 		_       structs.HostLayout
 		Id      uint64
@@ -407,7 +412,7 @@ const (
 	limboVarRetransmitCounts     = "retransmit_counts"
 	limboVarStacksAlways         = "stacks_always"
 	limboVarStacksFilter         = "stacks_filter"
-	limboVarStacksUnfiltered     = "stacks_unfiltered"
+	limboVarStacksFilterAt       = "stacks_filter_at"
 	limboVarStacksWanted         = "stacks_wanted"
 	limboVarTraceAges            = "trace_ages"
 	limboVarTraceAll             = "trace_all"
@@ -541,7 +546,7 @@ type limboVariableSpecs struct {
 	RetransmitCounts   *ebpf.VariableSpec `ebpf:"retransmit_counts"`
 	StacksAlways       *ebpf.VariableSpec `ebpf:"stacks_always"`
 	StacksFilter       *ebpf.VariableSpec `ebpf:"stacks_filter"`
-	StacksUnfiltered   *ebpf.VariableSpec `ebpf:"stacks_unfiltered"`
+	StacksFilterAt     *ebpf.VariableSpec `ebpf:"stacks_filter_at"`
 	StacksWanted       *ebpf.VariableSpec `ebpf:"stacks_wanted"`
 	TraceAges          *ebpf.VariableSpec `ebpf:"trace_ages"`
 	TraceAll           *ebpf.VariableSpec `ebpf:"trace_all"`
@@ -653,7 +658,7 @@ type limboVariables struct {
 	RetransmitCounts   *ebpf.Variable `ebpf:"retransmit_counts"`
 	StacksAlways       *ebpf.Variable `ebpf:"stacks_always"`
 	StacksFilter       *ebpf.Variable `ebpf:"stacks_filter"`
-	StacksUnfiltered   *ebpf.Variable `ebpf:"stacks_unfiltered"`
+	StacksFilterAt     *ebpf.Variable `ebpf:"stacks_filter_at"`
 	StacksWanted       *ebpf.Variable `ebpf:"stacks_wanted"`
 	TraceAges          *ebpf.Variable `ebpf:"trace_ages"`
 	TraceAll           *ebpf.Variable `ebpf:"trace_all"`

@@ -228,7 +228,7 @@ func attachTracepoint(name string, prog *ebpf.Program) (link.Link, error) {
 
 // Detach stops the tracepoint programs; what they sent can still be read.
 func (t *Tracer) Detach() error {
-	errs := []error{t.second.close(), t.dropEOF()}
+	errs := []error{t.second.close(), t.dropEOF(), t.stacks.accept.end()}
 	for _, l := range t.links {
 		errs = append(errs, l.Close())
 	}

@@ -34,6 +34,7 @@ const (
 type stackSide struct {
 	eof       link.Link
 	eofWanted bool // as soon as its program is there
+	accept    acceptHook
 	// refused, accepts and eofs are why stacks cannot be taken at all, at accept,
 	// and where the end of file is read; nil if they can.
 	refused, accepts, eofs error
@@ -61,25 +62,14 @@ func (o *Options) sizeStacks(spec *ebpf.CollectionSpec, cpus int) {
 	spec.Maps["stack_cpus"].MaxEntries = uint32(cpus)
 }
 
-// attachAccept begins to look at what accept and accept4 return. Where they cannot
-// be seen, accepted sockets have no stack.
-func (t *Tracer) attachAccept() {
-	for _, call := range []string{"sys_exit_accept4", "sys_exit_accept"} {
-		l, err := link.Tracepoint("syscalls", call, t.objs.LimboAccept, nil)
-		if err != nil {
-			t.stacks.accepts = fmt.Errorf("attaching %s: %w", call, err)
-			return
-		}
-		t.links = append(t.links, l)
-	}
-}
-
 // attachStacks attaches what takes stacks beside limbo_set_state.
 func (t *Tracer) attachStacks() error {
 	if t.opts.Stacks == flow.StacksOff {
 		return nil
 	}
-	t.attachAccept()
+	// Where accept cannot be seen, accepted sockets have no stack.
+	t.stacks.accept.attach = t.hookAccept
+	t.stacks.accepts = t.stacks.accept.begin()
 	if t.opts.Stacks == flow.StacksAlways {
 		return t.WatchEOF(true)
 	}
@@ -274,7 +264,7 @@ func (t *Tracer) Leaky(pids []uint32) error {
 // countStacks fills in the counters of stacks, and of what is lacking.
 func (t *Tracer) countStacks(s *flow.Stats, c *limboCounters) error {
 	s.Refused = t.late.refused
-	s.Stacks, s.StacksLost = c.Stacks, c.StackLost
+	s.Stacks, s.StacksLost = c.Stacks, c.StackLost+t.stacks.accept.failed
 	if t.opts.Stacks == flow.StacksOff {
 		return nil
 	}

@@ -95,6 +95,7 @@ func (t *Tracer) giveStacks(now time.Duration) error {
 			return fmt.Errorf("writing young_cpus: %w", err)
 		}
 	}
+	t.paceAccept(now)
 	return nil
 }
 
