@@ -61,6 +61,23 @@ func TestPutOff(t *testing.T) {
 	}
 }
 
+// Each program of the object has its place.
+func TestByName(t *testing.T) {
+	spec, err := loadLimbo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := new(limboPrograms).byName()
+	for name := range spec.Programs {
+		if places[name] == nil {
+			t.Errorf("%s is loaded and kept nowhere", name)
+		}
+	}
+	if len(places) != len(spec.Programs) {
+		t.Errorf("%d places for %d programs", len(places), len(spec.Programs))
+	}
+}
+
 // loadBroken gives a Tracer whose kernel refuses programs.
 func loadBroken(t *testing.T, names ...string) *Tracer {
 	t.Helper()
