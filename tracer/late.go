@@ -42,7 +42,7 @@ type lateProgram struct {
 	err  error
 }
 
-// lateWait bounds how long the loop waits for a program that is being loaded: ten
+// lateWait bounds how long the loop waits for a program that is being loaded: five
 // times what it takes, and less than a finding may be late.
 const lateWait = 100 * time.Millisecond
 
