@@ -94,15 +94,12 @@ static __always_inline bool still_same(struct sock *sk, struct promoted *p)
 	return false;
 }
 
-/* A socket of the old generation moves on; false if it is not one. */
-static __always_inline bool follow(struct sock *sk, int oldstate, int newstate)
+static __noinline int follow_promoted(struct sock *sk, int oldstate, int newstate)
 {
 	__u64 addr = (__u64)sk;
 	struct promoted *p;
 	struct event *e;
 
-	if (!maybe_promoted(sk))
-		return false;
 	p = bpf_map_lookup_elem(&old_generation, &addr);
 	if (!p || !still_same(sk, p))
 		return false;
@@ -122,6 +119,12 @@ static __always_inline bool follow(struct sock *sk, int oldstate, int newstate)
 	e->successor = move_on(sk, p, oldstate, newstate);
 	send_event(e);
 	return true;
+}
+
+/* A socket of the old generation moves on; false if it is not one. */
+static __always_inline bool follow(struct sock *sk, int oldstate, int newstate)
+{
+	return maybe_promoted(sk) && follow_promoted(sk, oldstate, newstate);
 }
 
 static __always_inline bool in_trace_net(const __u8 addr[16])
@@ -189,9 +192,10 @@ static __always_inline __u64 trace_since(__u64 addr, __u64 cookie, __u64 now, in
 /*
  * Made on the stack: room in the ring buffer that was taken and given back stays
  * taken until the reader comes by, so that what a filter leaves out would push out
- * what it lets through.
+ * what it lets through. On a stack of its own: from 6.13 on the kernel gives programs
+ * with large ones another one, which is colder.
  */
-static __always_inline void trace(struct sock *sk, __u8 type, int oldstate, int newstate)
+static __noinline int trace(struct sock *sk, __u8 type, int oldstate, int newstate)
 {
 	struct event e = {
 		.time_ns = bpf_ktime_get_boot_ns(),
@@ -207,9 +211,10 @@ static __always_inline void trace(struct sock *sk, __u8 type, int oldstate, int 
 	if (type == EVENT_TRANSITION && in_process_context(newstate))
 		current_task(&e.task, sk);
 	if (!trace_wants(&e, event_family(&e)))
-		return;
+		return 0;
 	if (bpf_ringbuf_output(&events, &e, sizeof(e), wake_flags()))
 		COUNT(ring_full);
+	return 0;
 }
 
 /* A retransmission of a socket that is watched already. */
