@@ -56,7 +56,7 @@ type Verdict struct {
 	Since     time.Duration // boot clock
 	Exact     bool
 	At        time.Duration // boot clock, when it was decided
-	Due       time.Duration // boot clock, when it was to be decided
+	Due       time.Duration // boot clock, when an open was to be decided
 	Threshold time.Duration
 	// Sock has the values of At if Live, else identity and state only.
 	Sock   flow.Sock
@@ -164,7 +164,7 @@ func (d *Detector) verdict(ent *entry, status finding.Status, now time.Duration)
 		Since:     ent.since,
 		Exact:     ent.exact,
 		At:        now,
-		Due:       ent.deadline,
+		Due:       now,
 		Threshold: d.threshold(ent),
 		Sock:      ent.sock,
 		Live:      status != finding.Resolved,

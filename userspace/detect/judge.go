@@ -12,7 +12,7 @@ import (
 func (d *Detector) Due(now time.Duration) []*flow.Sock {
 	d.due, d.probing = d.due[:0], d.probing[:0]
 	for len(d.queue) > 0 && d.queue[0].deadline <= now && len(d.due) < batch {
-		ent := d.queue[0]
+		ent := d.queue[0].entry
 		p := &d.probes[len(d.due)]
 		*p = flow.Sock{ID: ent.sock.ID}
 		d.due = append(d.due, ent)
@@ -230,7 +230,7 @@ func (d *Detector) Tracked(id flow.ID) {
 func (d *Detector) Suspect(now time.Duration) {
 	for _, ent := range d.entries {
 		if ent.flag != nil || !ent.tracked {
-			ent.deadline = now
+			d.queue[ent.index].deadline = now
 		}
 	}
 	d.queue.rebuild()

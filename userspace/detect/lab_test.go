@@ -190,12 +190,13 @@ func checkDetector(t testing.TB, d *Detector) {
 	}
 	flagged, connecting := 0, 0
 	used := map[*entry]bool{}
-	for i, e := range d.queue {
+	for i, place := range d.queue {
+		e := place.entry
 		used[e] = true
 		if e.index != i {
 			t.Fatalf("entry %d believes it is at %d", i, e.index)
 		}
-		if i > 0 && d.queue[(i-1)/2].deadline > e.deadline {
+		if i > 0 && d.queue[(i-1)/2].deadline > place.deadline {
 			t.Fatalf("entry %d is due before the one above it", i)
 		}
 		if d.entries[e.sock.Addr] != e {

@@ -63,36 +63,43 @@ type flag struct {
 	cookie uint64
 }
 
+// queued is an entry's place in the queue. The deadline stands here and nowhere
+// else: to order tens of thousands takes no look at the entries.
+type queued struct {
+	deadline time.Duration
+	entry    *entry
+}
+
 // queue orders entries by deadline (container/heap).
-type queue []*entry
+type queue []queued
 
 func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].deadline < q[j].deadline }
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
+	q[i].entry.index, q[j].entry.index = i, j
 }
 
 // Push implements heap.Interface.
 func (q *queue) Push(x any) {
 	e, _ := x.(*entry)
 	e.index = len(*q)
-	*q = append(*q, e)
+	*q = append(*q, queued{entry: e})
 }
 
 // Pop implements heap.Interface.
 func (q *queue) Pop() any {
 	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
+	e := old[len(old)-1].entry
+	old[len(old)-1] = queued{}
 	*q = old[:len(old)-1]
 	e.index = -1
 	return e
 }
 
 func (d *Detector) schedule(e *entry, at time.Duration) {
-	e.deadline = at
+	d.queue[e.index].deadline = at
 	heap.Fix(&d.queue, e.index)
 }
 
