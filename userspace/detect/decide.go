@@ -59,8 +59,9 @@ func (d *Detector) Configure(threshold [finding.KindCount]time.Duration, tick, n
 		if ent.kind != finding.EstablishedStalled {
 			at = max(now, ent.since+threshold[ent.kind])
 		}
-		place := &d.queue[ent.index]
+		place := ent.place()
 		place.deadline = min(place.deadline, at)
 	}
 	d.queue.rebuild()
+	d.patient.rebuild()
 }

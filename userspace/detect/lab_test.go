@@ -185,28 +185,33 @@ func words(v *Verdict) string {
 // checkDetector compares the parts of a Detector with each other.
 func checkDetector(t testing.TB, d *Detector) {
 	t.Helper()
-	if len(d.queue) != len(d.entries) {
-		t.Fatalf("%d sockets queued, %d known", len(d.queue), len(d.entries))
+	if len(d.queue)+len(d.patient) != len(d.entries) {
+		t.Fatalf("%d and %d sockets queued, %d known", len(d.queue), len(d.patient), len(d.entries))
 	}
 	flagged, connecting := 0, 0
 	used := map[*entry]bool{}
-	for i, place := range d.queue {
-		e := place.entry
-		used[e] = true
-		if e.index != i {
-			t.Fatalf("entry %d believes it is at %d", i, e.index)
-		}
-		if i > 0 && d.queue[(i-1)/2].deadline > place.deadline {
-			t.Fatalf("entry %d is due before the one above it", i)
-		}
-		if d.entries[e.sock.Addr] != e {
-			t.Fatalf("the entry of %#x is not found by its address", e.sock.Addr)
-		}
-		if e.flag != nil {
-			flagged++
-		}
-		if e.kind == finding.SynSentStalled {
-			connecting++
+	for _, q := range []*queue{&d.queue, &d.patient} {
+		for i, place := range *q {
+			e := place.entry
+			used[e] = true
+			if e.in != q || e.index != i {
+				t.Fatalf("entry %d believes it is at %d, or in another queue", i, e.index)
+			}
+			if i > 0 && (*q)[(i-1)/2].deadline > place.deadline {
+				t.Fatalf("entry %d is due before the one above it", i)
+			}
+			if d.entries[e.sock.Addr] != e {
+				t.Fatalf("the entry of %#x is not found by its address", e.sock.Addr)
+			}
+			if e.flag != nil {
+				flagged++
+			}
+			if e.kind == finding.SynSentStalled {
+				connecting++
+			}
+			if q == &d.patient && (e.flag != nil || e.kind != finding.EstablishedStalled) {
+				t.Fatalf("a %v, flagged %v, is in no hurry", e.kind, e.flag != nil)
+			}
 		}
 	}
 	for _, e := range d.free {
@@ -215,8 +220,8 @@ func checkDetector(t testing.TB, d *Detector) {
 		}
 		used[e] = true
 	}
-	if watched, f := d.size(); watched != len(d.queue) || f != flagged {
-		t.Fatalf("size = %d, %d, want %d, %d", watched, f, len(d.queue), flagged)
+	if watched, f := d.size(); watched != len(d.entries) || f != flagged {
+		t.Fatalf("size = %d, %d, want %d, %d", watched, f, len(d.entries), flagged)
 	}
 	if d.Connecting() != connecting {
 		t.Fatalf("Connecting = %d, want %d", d.Connecting(), connecting)
@@ -227,12 +232,17 @@ func checkDetector(t testing.TB, d *Detector) {
 func checkNext(t testing.TB, d *Detector) {
 	t.Helper()
 	next, ok := d.Next()
-	if ok != (len(d.queue) > 0) {
-		t.Fatalf("Next says %v of %d sockets", ok, len(d.queue))
+	if ok != (len(d.entries) > 0) {
+		t.Fatalf("Next says %v of %d sockets", ok, len(d.entries))
 	}
 	for _, e := range d.queue {
 		if e.deadline < next {
 			t.Fatalf("Next = %v, but a socket is due at %v", next, e.deadline)
+		}
+	}
+	for _, e := range d.patient {
+		if e.deadline+patience < next {
+			t.Fatalf("Next = %v, but a suspect is due at %v", next, e.deadline)
 		}
 	}
 }

@@ -38,7 +38,12 @@ type entry struct {
 	mark mark
 
 	deadline time.Duration
-	index    int // in the queue
+	// whole: the next reading has to be a whole one, see flow.Sock.Seen.
+	whole bool
+
+	// in is the queue that it is in, at index; that has the deadline.
+	in    *queue
+	index int
 
 	*flag
 }
@@ -98,10 +103,32 @@ func (q *queue) Pop() any {
 	return e
 }
 
+// schedule plans the next look at a socket.
 func (d *Detector) schedule(e *entry, at time.Duration) {
-	d.queue[e.index].deadline = at
-	heap.Fix(&d.queue, e.index)
+	to := &d.queue
+	if e.flag == nil && e.kind == finding.EstablishedStalled {
+		to = &d.patient
+	}
+	if e.in != to {
+		e.leave()
+		e.enter(to)
+	}
+	(*to)[e.index].deadline = at
+	heap.Fix(to, e.index)
 }
+
+func (e *entry) enter(q *queue) {
+	e.in = q
+	heap.Push(q, e)
+}
+
+func (e *entry) leave() {
+	heap.Remove(e.in, e.index)
+	e.in = nil
+}
+
+// place is where the deadline stands. Who moves it restores the order.
+func (e *entry) place() *queued { return &(*e.in)[e.index] }
 
 // add makes an entry; entries are reused, so that a host where many sockets
 // outlive a tick and few a threshold does not feed the garbage collector.
@@ -116,14 +143,14 @@ func (d *Detector) add(id flow.ID, state flow.State, since time.Duration, exact 
 	e.sock.ID, e.sock.State = id, state
 	d.entries[id.Addr] = e
 	d.count(e, 1)
-	heap.Push(&d.queue, e)
+	e.enter(&d.queue)
 	return e
 }
 
 func (d *Detector) remove(e *entry) {
 	delete(d.entries, e.sock.Addr)
 	d.count(e, -1)
-	heap.Remove(&d.queue, e.index)
+	e.leave()
 	d.unflag(e)
 	if len(d.free) < freeMax {
 		d.free = append(d.free, e)
