@@ -31,8 +31,10 @@ type lab struct {
 	d    *Detector
 	now  time.Duration
 	live map[uint64]flow.Sock
-	// reads counts how often sockets were read.
-	reads int
+	// reads counts how often sockets were read, glances those of them that only
+	// told of a move. With whole, none is a glance.
+	reads, glances int
+	whole          bool
 }
 
 func newLab(t *testing.T, threshold [finding.KindCount]time.Duration) *lab {
@@ -130,7 +132,32 @@ func (l *lab) read(socks []*flow.Sock) {
 			*s = flow.Sock{ID: s.ID, Gone: true}
 			continue
 		}
+		if s.Seen && !l.whole && moved(s, &is) {
+			l.glances++
+			*s = glanced(s.ID, &is)
+			continue
+		}
 		*s = is
+	}
+}
+
+// moved is glance() of bpf/sock.h.
+func moved(seen, is *flow.Sock) bool {
+	switch {
+	case is.Cookie == 0, is.State != flow.StateEstablished, !is.HasSocket, is.Pending == timeProbe0:
+		return false
+	case pending(is) && is.SndUna == seen.SndUna && is.RcvNxt == seen.RcvNxt:
+		return false
+	}
+	return is.RcvNxt == is.CopiedSeq || is.CopiedSeq != seen.CopiedSeq
+}
+
+// glanced is what flow.Sock.Moved promises.
+func glanced(id flow.ID, is *flow.Sock) flow.Sock {
+	return flow.Sock{
+		ID: id, Seen: true, Moved: true, State: is.State, HasSocket: is.HasSocket,
+		SndUna: is.SndUna, WriteSeq: is.WriteSeq, RcvNxt: is.RcvNxt, CopiedSeq: is.CopiedSeq,
+		LastAck: is.LastAck, LastReceive: is.LastReceive, Busy: is.Busy, Expires: -1,
 	}
 }
 
