@@ -186,9 +186,7 @@ func (d *decoder) values(b []byte, s *flow.Sock) error {
 // moved decodes what flow.Sock.Moved promises; the kernel side has compared the cookie.
 func (d *decoder) moved(b []byte, s *flow.Sock) {
 	le := binary.LittleEndian
-	flags := limboSockFlag(b[77])
-	s.Moved, s.State = true, flow.State(b[76])
-	s.HasSocket = flags&limboSockFlagSOCK_HAS_SOCKET != 0
+	s.Moved, s.HasSocket, s.State = true, true, flow.State(b[76])
 	s.SndUna = le.Uint32(b[92:])
 	s.WriteSeq = le.Uint32(b[100:])
 	s.RcvNxt = le.Uint32(b[104:])
