@@ -56,6 +56,24 @@ func TestGlanceAtWhatStopped(t *testing.T) {
 	}
 }
 
+// Lost events are none of a socket of which none are sent: it is read when it is due.
+func TestSuspectLeavesCandidates(t *testing.T) {
+	l := newLab(t, testThreshold)
+	l.put(unread(0x100))
+	l.stalls(0x100)
+	l.d.Suspect(l.now)
+	l.at(l.now + second)
+	if l.reads != 0 {
+		t.Errorf("%d readings", l.reads)
+	}
+	l.at(born+stallAfter, "open not_reading")
+	reads := l.reads
+	l.d.Suspect(l.now)
+	if l.at(l.now); l.reads != reads+1 {
+		t.Error("what is flagged is not looked at")
+	}
+}
+
 // Nobody can tell a glance from a whole reading by what is said and when.
 func TestGlanceSaysWhatAReadingSays(t *testing.T) {
 	const addr, steps = 0x100, 4000

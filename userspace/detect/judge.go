@@ -231,15 +231,15 @@ func (d *Detector) Tracked(id flow.ID) {
 	}
 }
 
-// Suspect makes every socket due: events were lost, so any may have moved on.
+// Suspect makes every socket due: events were lost, so any may have moved on. Not
+// those that are suspected in ESTABLISHED: no events are sent of them.
 func (d *Detector) Suspect(now time.Duration) {
-	for _, ent := range d.entries {
-		if ent.flag != nil || !ent.tracked {
-			ent.place().deadline = now
+	for i := range d.queue {
+		if ent := d.queue[i].entry; ent.flag != nil || !ent.tracked {
+			d.queue[i].deadline = now
 		}
 	}
 	d.queue.rebuild()
-	d.patient.rebuild()
 }
 
 // Keep remembers what the writer of an open or an update learned about the

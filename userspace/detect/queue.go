@@ -37,7 +37,6 @@ type entry struct {
 	// mark is meant in ESTABLISHED.
 	mark mark
 
-	deadline time.Duration
 	// whole: the next reading has to be a whole one, see flow.Sock.Seen.
 	whole bool
 
@@ -117,18 +116,18 @@ func (d *Detector) schedule(e *entry, at time.Duration) {
 	heap.Fix(to, e.index)
 }
 
-func (e *entry) enter(q *queue) {
-	e.in = q
-	heap.Push(q, e)
+func (ent *entry) enter(q *queue) {
+	ent.in = q
+	heap.Push(q, ent)
 }
 
-func (e *entry) leave() {
-	heap.Remove(e.in, e.index)
-	e.in = nil
+func (ent *entry) leave() {
+	heap.Remove(ent.in, ent.index)
+	ent.in = nil
 }
 
 // place is where the deadline stands. Who moves it restores the order.
-func (e *entry) place() *queued { return &(*e.in)[e.index] }
+func (ent *entry) place() *queued { return &(*ent.in)[ent.index] }
 
 // add makes an entry; entries are reused, so that a host where many sockets
 // outlive a tick and few a threshold does not feed the garbage collector.
