@@ -277,14 +277,12 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	a.survey.note(stats.Hidden + a.detector.Unseen())
-	surveys := a.survey.due(now)
-	if a.losses.note(stats.Losses) || surveys && !a.carries(now) {
+	if a.losses.note(stats.Losses) || a.survey.due(now) && !a.carries(now) {
 		if err := a.resync(now); err != nil {
 			return err
 		}
-		surveys = false
 	}
-	if a.patrol.due(now) || surveys && !a.patrol.walking {
+	if a.patrol.due(now) {
 		a.beginPatrol(now)
 	}
 	a.watchDrops(now)

@@ -36,8 +36,8 @@ type patrol struct {
 	// walking: a walk is under way, since begun; spent is its cost so far.
 	walking      bool
 	begun, spent time.Duration
-	// surveys: the walk is a survey too; bySurvey: it was begun because that was due.
-	surveys, bySurvey bool
+	// surveys: the walk is a survey too.
+	surveys bool
 	// metAt is when the sockets were read that the last step of the walk handed out.
 	metAt time.Duration
 }
@@ -68,12 +68,11 @@ func (p *patrol) done() {
 }
 
 // beginPatrol begins a walk for what waits in ESTABLISHED. One that begins when a
-// survey is due before the next would come is that survey too, and the other way
-// round: nearly all that either costs is the way.
+// survey is due before the next would come is that survey too: nearly all that a
+// survey costs is the way. Not the other way round: what waits may be dear to read.
 func (a *Agent) beginPatrol(now time.Duration) {
 	p := &a.patrol
-	p.bySurvey = now < p.next
-	p.surveys = !a.cfg.Polled && a.survey.due(now+p.pause())
+	p.surveys = !a.cfg.Polled && a.survey.due(now+p.pause()+a.cfg.Tick)
 	if p.surveys {
 		a.beginSurvey()
 	}
@@ -84,9 +83,10 @@ func (a *Agent) beginPatrol(now time.Duration) {
 	}
 }
 
-// carries reports whether a survey that is due can be left to a patrol.
+// carries reports whether a survey that is due is being made by a patrol, and can wait
+// for its end.
 func (a *Agent) carries(now time.Duration) bool {
-	return a.patrol.want.States != 0 && !a.cfg.Polled && !a.survey.hurries(now)
+	return a.patrol.walking && a.patrol.surveys && !a.survey.hurries(now)
 }
 
 // patrolSome goes on with a patrol for a short time.
@@ -118,6 +118,7 @@ func (a *Agent) patrolSome() error {
 // endPatrol is what follows a walk that came to its end.
 func (a *Agent) endPatrol() error {
 	a.patrol.done()
+	a.meter.Patrol(a.patrol.spent)
 	if err := a.endSurvey(); err != nil {
 		return err
 	}
@@ -134,22 +135,14 @@ func (a *Agent) endPatrol() error {
 	return a.tellIdle()
 }
 
-// endSurvey is what follows if the walk was a survey too. Who had it begin has
-// its cost.
+// endSurvey is what follows if the walk was a survey too, at the patrol's cost.
 func (a *Agent) endSurvey() error {
-	p := &a.patrol
-	if !p.surveys {
-		a.meter.Patrol(p.spent)
+	if !a.patrol.surveys {
 		return nil
 	}
-	bySurvey, byPatrol := p.spent, time.Duration(0)
-	if !p.bySurvey {
-		bySurvey, byPatrol = 0, p.spent
-	}
-	a.meter.Survey(bySurvey)
-	a.meter.Patrol(byPatrol)
 	now := a.cfg.BootTime()
-	a.survey.carried(now, p.spent)
+	a.survey.carried(now)
+	a.meter.Survey(0)
 	return a.takeSurvey(now)
 }
 

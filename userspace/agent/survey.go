@@ -127,14 +127,13 @@ func (s *survey) hurries(now time.Duration) bool {
 }
 
 func (s *survey) done(now, cost time.Duration) {
-	s.carried(now, cost)
-	s.last, s.walked, s.waiting = now, true, false
+	s.cost, s.last, s.walked, s.waiting = believed(cost, s.cost), now, true, false
+	s.carried(now)
 }
 
-// carried is done for a survey that a patrol made: a transition that was hidden
-// meanwhile may have been where it had passed by.
-func (s *survey) carried(now, cost time.Duration) {
-	s.cost = believed(cost, s.cost)
+// carried plans the next survey. Where a patrol made this one, a transition that was
+// hidden meanwhile may have been where that had passed by.
+func (s *survey) carried(now time.Duration) {
 	s.next = now + max(s.usual, s.share*s.cost)
 }
 

@@ -140,23 +140,26 @@ func TestPatrolCarriesSurvey(t *testing.T) {
 	})
 }
 
-// Without a patrol the survey walks by itself, and a hidden transition does not
-// wait for one.
-func TestSurveyWithoutPatrol(t *testing.T) {
+// A survey that is due waits for a patrol that is making it, and a hidden
+// transition does not.
+func TestSurveyBesidePatrol(t *testing.T) {
 	a := &Agent{}
-	a.survey.next = time.Second
 	if a.carries(time.Second) {
-		t.Error("left to a patrol that is turned off")
+		t.Error("left to no patrol")
 	}
-	a.patrol = newPatrol(stallAfter, 0)
+	a.patrol.walking = true
+	if a.carries(time.Second) {
+		t.Error("left to a patrol that is no survey")
+	}
+	a.patrol.surveys = true
 	if !a.carries(time.Second) {
-		t.Error("not left to the patrol")
+		t.Error("not left to the patrol that makes it")
 	}
 	a.survey.waiting = true
 	if a.carries(time.Second) {
 		t.Error("a hidden transition is left to the patrol")
 	}
-	a.survey.carried(time.Second, 0)
+	a.survey.carried(time.Second)
 	if !a.survey.waiting {
 		t.Error("a hidden transition is forgotten, where the patrol may have passed by before")
 	}
