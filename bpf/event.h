@@ -139,7 +139,12 @@ struct sock_values {
 	__u8 syn_linear_timeouts;
 	__u8 retries2;
 	__u8 orphan_retries;
-	__u8 timer_pad[3];
+	/*
+	 * in: snd_una, rcv_nxt and copied_seq are those of an earlier reading, see glance();
+	 * out: they moved, and nothing else was read than what says since when.
+	 */
+	__u8 moved;
+	__u8 timer_pad[2];
 	__u32 busy_jiffies;   /* since something has been queued for sending; or NEVER */
 	__u32 receive_memory; /* what is queued for reading takes so much, of at most: */
 	__u32 receive_buffer;

@@ -16,9 +16,9 @@ __u32 peer_filter[PEER_WORDS] = {};
 __u32 walk_peers = 0;
 
 /* tracer/peers.go sets the same bit: Knuth's multiplicative hash, the upper half. */
-static __always_inline bool maybe_peer(struct sock_common *c)
+static __always_inline bool maybe_peer(__u32 portpair)
 {
-	__u32 bit = (BPF_CORE_READ(c, skc_portpair) * 2654435769U) >> 16;
+	__u32 bit = (portpair * 2654435769U) >> 16;
 
 	return peer_filter[(bit >> 5) & (PEER_WORDS - 1)] & (1U << (bit & 31));
 }

@@ -17,9 +17,6 @@ struct {
 /* Set to 0 by Go where a walk begins. */
 struct write_queues write_queues = {};
 
-/* include/net/inet_connection_sock.h, icsk_pending */
-#define ICSK_TIME_PROBE0 3
-
 /*
  * The same service has many ports at the end that connected to it. Where nothing
  * says that this end did, it is taken for the service.

@@ -7,6 +7,9 @@
 #ifndef TCPLIMBO_SOCK_H
 #define TCPLIMBO_SOCK_H
 
+/* include/net/inet_connection_sock.h, icsk_pending */
+#define ICSK_TIME_PROBE0 3
+
 #define WATCHED(state) (watch_states & (1U << (31 & (state))))
 
 static __always_inline void put_ipv4(__u8 to[16], __be32 addr)
@@ -33,24 +36,44 @@ static __always_inline void read_addresses(__u8 saddr[16], __u8 daddr[16], struc
 	put_ipv4(daddr, BPF_CORE_READ(c, skc_daddr));
 }
 
+static __always_inline void copy_address(__u8 to[16], const struct in6_addr *from)
+{
+	__builtin_memcpy(to, from, 16);
+}
+
+/* The same of a copy. */
+static __always_inline void copied_addresses(__u8 saddr[16], __u8 daddr[16], struct sock_common *c)
+{
+	if (c->skc_family == AF_INET6) {
+		copy_address(saddr, &c->skc_v6_rcv_saddr);
+		copy_address(daddr, &c->skc_v6_daddr);
+		if (((__u32 *)daddr)[0] || ((__u32 *)daddr)[1] ||
+		    ((__u32 *)daddr)[2] != bpf_htonl(0xffff))
+			return;
+	}
+	put_ipv4(saddr, c->skc_rcv_saddr);
+	put_ipv4(daddr, c->skc_daddr);
+}
+
 static __always_inline __u32 read_netns(struct sock_common *c)
 {
 	return BPF_CORE_READ(c, skc_net.net, ns.inum);
 }
 
+/*
+ * A child of a listener inherits the listener's bind bucket, without the lock bit
+ * (net/core/sock.c, sk_clone_lock); connect() makes buckets with fastreuse -1
+ * (net/ipv4/inet_hashtables.c, __inet_hash_connect).
+ */
+static __always_inline bool is_client(__u8 userlocks, struct inet_bind_bucket *tb)
+{
+	return userlocks & SOCK_BINDPORT_LOCK || (tb && BPF_CORE_READ(tb, fastreuse) < 0);
+}
+
 static __always_inline bool read_client(struct sock *sk)
 {
-	struct inet_bind_bucket *tb;
-
-	/*
-	 * A child of a listener inherits the listener's bind bucket, without
-	 * the lock bit (net/core/sock.c, sk_clone_lock); connect() makes buckets
-	 * with fastreuse -1 (net/ipv4/inet_hashtables.c, __inet_hash_connect).
-	 */
-	if (BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
-		return true;
-	tb = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_bind_hash);
-	return tb && BPF_CORE_READ(tb, fastreuse) < 0;
+	return is_client(BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks),
+			 BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_bind_hash));
 }
 
 /*
@@ -61,30 +84,45 @@ static __always_inline bool read_client(struct sock *sk)
 #define COPY_MAX 8192
 static __u64 sock_copy[COPY_MAX / 8];
 
+/* What minisockets have too, up to the cookie; false where the memory cannot be read. */
+static __always_inline bool copy_common(__u64 addr)
+{
+	__u32 size = bpf_core_field_offset(struct sock_common, skc_cookie) + sizeof(__u64);
+
+	return size <= sizeof(sock_copy) && !bpf_probe_read_kernel(sock_copy, size, (void *)addr);
+}
+
 /* False where the memory cannot be read: it was a socket once. */
-static __always_inline bool copy_sock(struct sock *sk)
+static __always_inline bool copy_sock(__u64 addr)
 {
 	__u32 size = bpf_core_type_size(struct tcp_sock);
 
-	return size <= sizeof(sock_copy) && !bpf_probe_read_kernel(sock_copy, size, sk);
+	return size <= sizeof(sock_copy) && !bpf_probe_read_kernel(sock_copy, size, (void *)addr);
 }
 
-/* sk is where it was copied from, tp the copy. */
-static __always_inline __u8 read_flags(struct sock *sk, struct tcp_sock *tp, __u8 state)
+static __always_inline __u8 copied_flags(struct tcp_sock *tp)
 {
-	struct sock *copy = (struct sock *)tp;
-	unsigned long flags = copy->__sk_common.skc_flags;
+	struct sock *sk = (struct sock *)tp;
+	unsigned long flags = sk->__sk_common.skc_flags;
 	__u8 out = 0;
 
 	if (flags & (1UL << SOCK_DEAD))
 		out |= SOCK_ORPHAN;
 	if (flags & (1UL << SOCK_KEEPOPEN))
 		out |= SOCK_KEEPALIVE;
-	if (copy->sk_socket)
+	if (sk->sk_socket)
 		out |= SOCK_HAS_SOCKET;
-	if (state == TCP_SYN_SENT || (state != TCP_LISTEN && read_client(sk)))
-		out |= SOCK_CLIENT;
 	return out;
+}
+
+static __always_inline bool copied_client(struct tcp_sock *tp, __u8 state)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
+
+	return state == TCP_SYN_SENT ||
+	       (state != TCP_LISTEN &&
+		is_client(BPF_CORE_READ_BITFIELD((struct sock *)tp, sk_userlocks),
+			  icsk->icsk_bind_hash));
 }
 
 /* net/socket.c, SOCK_INODE() */
@@ -115,18 +153,25 @@ static __always_inline __u32 jiffies_since(__u64 now, __u32 stamp)
 	return stamp ? (__u32)now - stamp : NEVER;
 }
 
-static __always_inline void read_times(struct sock_values *v, struct tcp_sock *tp)
+static __always_inline void read_stamps(struct sock_values *v, struct tcp_sock *tp)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
 	__u64 now = bpf_jiffies64();
 
+	v->jiffies = (__u32)now;
 	v->received_jiffies = jiffies_since(now, icsk->icsk_ack.lrcvtime);
 	v->acked_jiffies = jiffies_since(now, tp->rcv_tstamp);
 	v->sent_jiffies = jiffies_since(now, tp->lsndtime);
 	v->busy_jiffies = NEVER;
 	/* net/ipv4/tcp_output.c, tcp_chrono_set: every type but 0 has data queued */
-	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type))
+	if (BPF_CORE_READ_BITFIELD(tp, chrono_type))
 		v->busy_jiffies = (__u32)now - tp->chrono_start;
+}
+
+static __always_inline void read_timer(struct sock_values *v, struct tcp_sock *tp)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
+
 	v->rto_jiffies = icsk->icsk_rto;
 	v->retransmits = icsk->icsk_retransmits;
 	v->backoff = icsk->icsk_backoff;
@@ -134,7 +179,8 @@ static __always_inline void read_times(struct sock_values *v, struct tcp_sock *t
 	v->pending = icsk->icsk_pending;
 	v->waiting_ms = v->state == TCP_SYN_SENT || v->retransmits ? core_waiting_ms(tp) : -1;
 	if (v->pending) {
-		v->expires_jiffies = (__s32)(core_retransmit_expires((struct sock *)tp) - now);
+		v->expires_jiffies =
+			(__s32)((__u32)core_retransmit_expires((struct sock *)tp) - v->jiffies);
 		v->flags |= SOCK_TIMER;
 	}
 }
@@ -150,7 +196,8 @@ static struct net_limits {
 	__u8 syn_linear_timeouts;
 	__u8 retries2;
 	__u8 orphan_retries;
-	__u8 pad[7];
+	__u8 pad[3];
+	__u32 inum;
 } net_limits;
 
 static __always_inline void read_net_limits(struct net *net)
@@ -160,6 +207,7 @@ static __always_inline void read_net_limits(struct net *net)
 	if (l->net == (__u64)net)
 		return;
 	l->net = (__u64)net;
+	l->inum = BPF_CORE_READ(net, ns.inum);
 	l->keepalive_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_time);
 	l->interval_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_keepalive_intvl);
 	l->fin_timeout_jiffies = BPF_CORE_READ(net, ipv4.sysctl_tcp_fin_timeout);
@@ -200,6 +248,7 @@ static __always_inline void read_limits(struct sock_values *v, struct tcp_sock *
 	int linger2 = tp->linger2;
 
 	read_net_limits(((struct sock *)tp)->__sk_common.skc_net.net);
+	v->netns = net_limits.inum;
 	v->rto_max_jiffies = core_rto_max(icsk);
 	v->user_timeout_ms = icsk->icsk_user_timeout;
 	v->probing_jiffies = probing ? (__s32)(v->jiffies - probing) : -1;
@@ -260,46 +309,134 @@ static __always_inline void read_timewait(struct sock_values *v, struct inet_tim
 	v->write_seq = v->snd_nxt;
 }
 
-static __always_inline void read_full(struct sock_values *v, struct sock *sk)
+/* What an earlier reading showed. */
+struct seen {
+	__u64 cookie;
+	__u32 snd_una;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
+	__u32 pad;
+};
+
+static __always_inline void span(__u32 *from, __u32 *to, __u32 at, __u32 size)
+{
+	if (at < *from)
+		*from = at;
+	if (at + size > *to)
+		*to = at + size;
+}
+
+#define SPAN(sock, field) \
+	span(&from, &to, __CORE_RELO(sock, field, BYTE_OFFSET), __CORE_RELO(sock, field, BYTE_SIZE))
+
+/* The part of a socket that tells whether its data moves: a fifth of it. */
+static __always_inline bool copy_progress(__u64 addr)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sock_copy;
-	struct sock *copy = (struct sock *)sock_copy;
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sock_copy;
+	__u32 from = sizeof(sock_copy), to = 0;
 
-	if (!copy_sock(sk)) {
-		v->flags = SOCK_GONE;
-		return;
-	}
-	v->flags = read_flags(sk, tp, v->state);
-	v->sport = bpf_ntohs(((struct inet_sock *)sock_copy)->inet_sport);
-	v->uid = copy->sk_uid.val;
-	v->inode = read_inode(copy->sk_socket);
-	v->cgroup_id = core_sock_cgroup_id(copy);
-	v->err = copy->sk_err;
-	v->err_soft = copy->sk_err_soft;
-	v->shutdown = copy->sk_shutdown;
-	v->accept_queue = copy->sk_ack_backlog;
-	v->accept_limit = copy->sk_max_ack_backlog;
-	read_queues(v, tp);
-	read_times(v, tp);
+	SPAN(icsk, icsk_pending);
+	SPAN(icsk, icsk_ack.lrcvtime);
+	SPAN(tp, chrono_type);
+	SPAN(tp, chrono_start);
+	SPAN(tp, lsndtime);
+	SPAN(tp, write_seq);
+	SPAN(tp, snd_una);
+	SPAN(tp, rcv_nxt);
+	SPAN(tp, copied_seq);
+	SPAN(tp, rcv_tstamp);
+	if (from >= to || to > sizeof(sock_copy))
+		return false;
+	return !bpf_probe_read_kernel((void *)sock_copy + from, to - from, (void *)addr + from);
+}
+
+/*
+ * Of ESTABLISHED sockets where data waits, nearly all move it: then that is all
+ * there is to know. True if all that was seen to wait, and may still, has moved;
+ * what is read then says since when the rest waits at most. A closed window
+ * proves that by other stamps than these.
+ */
+static __always_inline bool glance(struct sock_values *v, const struct seen *seen, __u64 addr)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sock_copy;
+	struct sock_common *c = (struct sock_common *)sock_copy;
+
+	if (!seen->cookie || c->skc_cookie.counter != seen->cookie ||
+	    c->skc_state != TCP_ESTABLISHED || !copy_progress(addr))
+		return false;
+	if (((struct inet_connection_sock *)tp)->icsk_pending == ICSK_TIME_PROBE0)
+		return false;
+	if (tp->write_seq != tp->snd_una && tp->snd_una == seen->snd_una &&
+	    tp->rcv_nxt == seen->rcv_nxt)
+		return false;
+	if (tp->rcv_nxt != tp->copied_seq && tp->copied_seq == seen->copied_seq)
+		return false;
+	v->cookie = seen->cookie;
+	v->state = TCP_ESTABLISHED;
+	v->moved = 1;
+	v->snd_una = tp->snd_una;
+	v->write_seq = tp->write_seq;
+	v->rcv_nxt = tp->rcv_nxt;
+	v->copied_seq = tp->copied_seq;
+	read_stamps(v, tp);
+	return true;
+}
+
+static __always_inline void read_rest(struct sock_values *v, struct tcp_sock *tp)
+{
+	struct sock *sk = (struct sock *)tp;
+
+	if (copied_client(tp, v->state))
+		v->flags |= SOCK_CLIENT;
+	copied_addresses(v->saddr, v->daddr, &sk->__sk_common);
+	v->sport = bpf_ntohs(((struct inet_sock *)tp)->inet_sport);
+	v->dport = bpf_ntohs(sk->__sk_common.skc_dport);
+	v->uid = sk->sk_uid.val;
+	v->inode = read_inode(sk->sk_socket);
+	v->cgroup_id = core_sock_cgroup_id(sk);
+	v->err = sk->sk_err;
+	v->err_soft = sk->sk_err_soft;
+	v->shutdown = sk->sk_shutdown;
+	v->accept_queue = sk->sk_ack_backlog;
+	v->accept_limit = sk->sk_max_ack_backlog;
+	read_timer(v, tp);
 	read_limits(v, tp);
 }
 
 static __always_inline void read_sock(struct sock_values *v, __u64 addr)
 {
-	struct sock_common *c = (struct sock_common *)addr;
+	struct tcp_sock *tp = (struct tcp_sock *)sock_copy;
+	struct sock_common *c = (struct sock_common *)sock_copy;
+	struct seen seen = { .cookie = v->cookie,
+			     .snd_una = v->snd_una,
+			     .rcv_nxt = v->rcv_nxt,
+			     .copied_seq = v->copied_seq };
+	bool glances = v->moved;
 
 	__builtin_memset(v, 0, sizeof(*v));
 	v->sk = addr;
-	v->cookie = BPF_CORE_READ(c, skc_cookie.counter);
-	v->state = BPF_CORE_READ(c, skc_state);
-	v->netns = read_netns(c);
-	v->jiffies = (__u32)bpf_jiffies64();
-	v->dport = bpf_ntohs(BPF_CORE_READ(c, skc_dport));
-	read_addresses(v->saddr, v->daddr, c);
-	if (v->state == TCP_TIME_WAIT)
-		read_timewait(v, (struct inet_timewait_sock *)c);
-	else
-		read_full(v, (struct sock *)c);
+	v->flags = SOCK_GONE;
+	if (!copy_common(addr))
+		return;
+	if (c->skc_state == TCP_TIME_WAIT) {
+		v->cookie = c->skc_cookie.counter;
+		v->state = TCP_TIME_WAIT;
+		v->jiffies = (__u32)bpf_jiffies64();
+		v->netns = read_netns(c);
+		v->dport = bpf_ntohs(c->skc_dport);
+		copied_addresses(v->saddr, v->daddr, c);
+		read_timewait(v, (struct inet_timewait_sock *)addr);
+		return;
+	}
+	if ((glances && glance(v, &seen, addr)) || !copy_sock(addr))
+		return;
+	v->cookie = c->skc_cookie.counter;
+	v->state = c->skc_state;
+	v->flags = copied_flags(tp);
+	read_queues(v, tp);
+	read_stamps(v, tp);
+	read_rest(v, tp);
 }
 
 /* A pid as the agent's namespace numbers it; 0 where it does not see it. */

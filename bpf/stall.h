@@ -43,19 +43,21 @@ static __always_inline bool idles(struct sock *sk, __u32 now)
  * lines to see than the sequence numbers do. What arrives out of order counts as
  * memory too.
  */
-static __always_inline bool queues_empty(struct sock *sk)
+static __always_inline bool queues_empty(struct sock *copy)
 {
-	return !BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter) &&
-	       !BPF_CORE_READ(sk, sk_wmem_queued) && BPF_CORE_READ(sk, sk_socket);
+	return !copy->sk_backlog.rmem_alloc.counter && !copy->sk_wmem_queued && copy->sk_socket;
 }
 
-/* Something waits: to be acknowledged, to be sent, to be read or to be accepted. */
-static __always_inline bool waits(struct sock *sk)
+/*
+ * Something waits: to be acknowledged, to be sent, to be read or to be accepted.
+ * copy is the beginning of it.
+ */
+static __always_inline bool waits(struct sock *sk, struct sock *copy)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 now = (__u32)bpf_jiffies64(), snd_una, write_seq;
 
-	if (queues_empty(sk))
+	if (queues_empty(copy))
 		return walk_idle && idles(sk, now);
 	snd_una = BPF_CORE_READ(tp, snd_una);
 	write_seq = BPF_CORE_READ(tp, write_seq);
@@ -65,7 +67,7 @@ static __always_inline bool waits(struct sock *sk)
 		return true;
 	if (write_seq != snd_una)
 		return may_not_drain(tp, now);
-	return !BPF_CORE_READ(sk, sk_socket);
+	return !copy->sk_socket;
 }
 
 /*

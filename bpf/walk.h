@@ -63,15 +63,43 @@ __noinline int read_value(__u32 index, __u32 tracking)
 	return 1;
 }
 
-static __always_inline bool walk_wants(struct sock_common *c)
+/*
+ * The beginning of a socket, up to what tells that nothing waits there: nearly all
+ * that a patrol looks at, and all of the next in the chain. One read lets the cache
+ * misses, which are what a walk costs, overlap.
+ */
+#define NODE_MAX 1024
+static __u64 node_copy[NODE_MAX / 8];
+
+/* Minisockets are shorter: what follows them is read as well, and not looked at. */
+static __always_inline bool copy_node(__u64 addr)
 {
-	__u8 state = BPF_CORE_READ(c, skc_state);
+	struct sock *sk = (struct sock *)node_copy;
+	struct sock_common *c = (struct sock_common *)node_copy;
+	__u32 from = 0, to = 0;
+
+	SPAN(c, skc_portpair);
+	SPAN(c, skc_state);
+	SPAN(c, skc_nulls_node.next);
+	if (walk_waiting) {
+		SPAN(sk, sk_backlog.rmem_alloc.counter);
+		SPAN(sk, sk_wmem_queued);
+		SPAN(sk, sk_socket);
+	}
+	return to <= sizeof(node_copy) && !bpf_probe_read_kernel(node_copy, to, (void *)addr);
+}
+
+/* Of the socket at this address, whose node is copied. */
+static __always_inline bool walk_wants(__u64 addr)
+{
+	struct sock_common *c = (struct sock_common *)node_copy;
+	__u8 state = c->skc_state;
 	bool timewait = state == TCP_TIME_WAIT;
 
-	if (walk_peers && !maybe_peer(c))
+	if (walk_peers && !maybe_peer(c->skc_portpair))
 		return false;
 	if (timewait)
-		state = BPF_CORE_READ((struct inet_timewait_sock *)c, tw_substate);
+		state = BPF_CORE_READ((struct inet_timewait_sock *)addr, tw_substate);
 	if (!walk_peers)
 		count_state(state);
 	if (timewait)
@@ -79,22 +107,29 @@ static __always_inline bool walk_wants(struct sock_common *c)
 						walk_timewait != 0;
 	if (state == TCP_NEW_SYN_RECV || state > TCP_CLOSING)
 		return false;
-	if (state == TCP_ESTABLISHED && walk_waiting && !waits((struct sock *)c))
+	if (state == TCP_ESTABLISHED && walk_waiting &&
+	    !waits((struct sock *)addr, (struct sock *)node_copy))
 		return false;
 	return walk_states & (1U << state);
 }
 
+/* Leaves in node_copy what comes after it. */
 __noinline int walk_take(__u64 addr)
 {
 	__u32 index = walk.count;
 	struct sock_values *v = bpf_map_lookup_elem(&values, &index);
 
 	walk.visited++;
-	if (!walk_wants((struct sock_common *)addr))
+	if (!copy_node(addr)) {
+		((struct sock_common *)node_copy)->skc_nulls_node.next = NULL;
+		return 1;
+	}
+	if (!walk_wants(addr))
 		return 1;
 	if (!v)
 		return 0;
 	v->sk = addr;
+	v->moved = 0;
 	read_value(index, 0);
 	walk.count++;
 	return 1;
@@ -128,7 +163,7 @@ __noinline int walk_chain(__u64 node, __u32 bucket, __u32 last)
 			uncount_chain();
 			return CHAIN_FULL;
 		}
-		node = (__u64)BPF_CORE_READ((struct hlist_nulls_node *)node, next);
+		node = (__u64)((struct sock_common *)node_copy)->skc_nulls_node.next;
 	}
 	COUNT(chain_cut);
 	return CHAIN_DONE;

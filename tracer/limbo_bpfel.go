@@ -223,7 +223,8 @@ type limboSockValues struct {
 	SynLinearTimeouts uint8
 	Retries2          uint8
 	OrphanRetries     uint8
-	TimerPad          [3]uint8
+	Moved             uint8
+	TimerPad          [2]uint8
 	BusyJiffies       uint32
 	ReceiveMemory     uint32
 	ReceiveBuffer     uint32

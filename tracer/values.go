@@ -35,6 +35,9 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 	for i, s := range socks {
 		binary.LittleEndian.PutUint64(buf[i*valuesSize:], s.Addr)
 		binary.LittleEndian.PutUint64(buf[i*valuesSize+8:], s.Cookie)
+		if s.Seen {
+			putSeen(buf[i*valuesSize:], s)
+		}
 	}
 	var tracking uint64
 	if track {
@@ -51,6 +54,10 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 	}
 	for i, s := range socks {
 		asked := s.ID
+		if b := buf[i*valuesSize:]; b[valuesMoved] != 0 {
+			t.decode.moved(b, s)
+			continue
+		}
 		if err := t.decode.values(buf[i*valuesSize:], s); err != nil {
 			return err
 		}
@@ -59,6 +66,15 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 		}
 	}
 	return t.Causes(socks)
+}
+
+// putSeen has limbo_read compare with an earlier reading.
+func putSeen(b []byte, s *flow.Sock) {
+	le := binary.LittleEndian
+	le.PutUint32(b[valuesSndUna:], s.SndUna)
+	le.PutUint32(b[valuesRcvNxt:], s.RcvNxt)
+	le.PutUint32(b[valuesCopiedSeq:], s.CopiedSeq)
+	b[valuesMoved] = 1
 }
 
 // sameSocket tells whether what was read is the socket that was meant. Without

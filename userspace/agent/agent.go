@@ -6,6 +6,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -43,6 +44,7 @@ type Agent struct {
 	usage             usage
 	flush             flush
 	nextAge, nextTick time.Duration
+	ticker            *time.Ticker
 	// quiet is until when no sockets are judged, because looking for holders
 	// or other ends has just cost much.
 	quiet, holderCost time.Duration
@@ -130,6 +132,9 @@ func States(threshold [finding.KindCount]time.Duration) flow.StateSet {
 // the other share a look at their values and holders.
 const wakeStep = 40 * time.Millisecond
 
+// tickParts: what is due so small a part of a tick before it waits for it.
+const tickParts = 8
+
 // Run works until ctx is done. What is known then is written before it returns.
 func (a *Agent) Run(ctx context.Context) error {
 	a.started = a.cfg.BootTime()
@@ -150,26 +155,34 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.storm = a.cfg.BootTime()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	a.ticker = time.NewTicker(a.cfg.Tick)
+	defer a.ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return a.last()
 		case s := <-a.cfg.Reload:
 			a.apply(s)
+		case <-a.ticker.C:
+			a.nextTick = a.started
 		case <-timer.C:
 		}
 		a.cfg.Beat()
 		if err := a.step(a.cfg.BootTime()); err != nil {
 			return err
 		}
-		timer.Reset(a.sleep())
+		if d := a.sleep(); d < math.MaxInt64 {
+			timer.Reset(d)
+		}
 	}
 }
 
-// sleep returns how long until there is something to do.
+// sleep returns how long until there is something to do that does not wait for the
+// ticker. That is set once, where a timer that is set at each tick has the Go runtime
+// wake another thread to heed it.
 func (a *Agent) sleep() time.Duration {
 	now := a.cfg.BootTime()
-	wake := min(a.nextAge, a.nextTick)
+	wake := a.nextAge
 	if due, ok := a.detector.Next(); ok {
 		wake = min(wake, max(due, now, a.quiet)+wakeStep)
 	}
@@ -178,6 +191,9 @@ func (a *Agent) sleep() time.Duration {
 	}
 	if due, ok := a.flush.due(); ok {
 		wake = min(wake, due)
+	}
+	if wake >= a.nextTick-a.cfg.Tick/tickParts {
+		return math.MaxInt64
 	}
 	return max(0, wake-now)
 }
@@ -203,7 +219,7 @@ func (a *Agent) last() error {
 }
 
 func (a *Agent) step(now time.Duration) error {
-	if now >= a.nextAge {
+	if now >= min(a.nextAge, a.nextTick) {
 		if err := a.age(now); err != nil {
 			return err
 		}
@@ -261,7 +277,7 @@ func (a *Agent) tick(now time.Duration) error {
 		return err
 	}
 	a.survey.note(stats.Hidden + a.detector.Unseen())
-	if a.losses.note(stats.Losses) || a.survey.due(now) {
+	if a.losses.note(stats.Losses) || a.survey.due(now) && !a.carries(now) {
 		if err := a.resync(now); err != nil {
 			return err
 		}

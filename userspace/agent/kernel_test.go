@@ -118,6 +118,9 @@ func waits(s *flow.Sock) bool {
 
 // Walk implements Kernel.
 func (k *fakeKernel) Walk(want flow.WalkStates, fn func(*flow.Sock)) error {
+	if err := k.call("Survey"); err != nil {
+		return err
+	}
 	return k.walk("Walk", want, fn)
 }
 
@@ -140,12 +143,18 @@ func (k *fakeKernel) walk(name string, want flow.WalkStates, fn func(*flow.Sock)
 	return nil
 }
 
-// WalkSome implements Kernel: the last of its steps is a whole walk.
+// WalkSome implements Kernel: the last of its steps is a whole walk. Survey is
+// called where that is one too.
 func (k *fakeKernel) WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (bool, error) {
 	if k.step++; k.step < k.steps {
 		return false, k.call("WalkSome")
 	}
 	k.step = 0
+	if want.States&^flow.StateEstablished.Bit() != 0 {
+		if err := k.call("Survey"); err != nil {
+			return true, err
+		}
+	}
 	return true, k.walk("WalkSome", want, fn)
 }
 

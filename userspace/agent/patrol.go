@@ -36,6 +36,10 @@ type patrol struct {
 	// walking: a walk is under way, since begun; spent is its cost so far.
 	walking      bool
 	begun, spent time.Duration
+	// surveys: the walk is a survey too.
+	surveys bool
+	// metAt is when the sockets were read that the last step of the walk handed out.
+	metAt time.Duration
 }
 
 func newPatrol(established, idleAudit time.Duration) patrol {
@@ -55,17 +59,34 @@ func (p *patrol) due(now time.Duration) bool {
 	return p.want.States != 0 && !p.walking && now >= p.next
 }
 
+// pause is how long from the beginning of one patrol to that of the next.
+func (p *patrol) pause() time.Duration { return max(p.every, patrolShare*p.cost) }
+
 func (p *patrol) done() {
 	p.cost, p.walking = p.spent, false
-	p.next = p.begun + max(p.every, patrolShare*p.cost)
+	p.next = p.begun + p.pause()
 }
 
+// beginPatrol begins a walk for what waits in ESTABLISHED. One that begins when a
+// survey is due before the next would come is that survey too: nearly all that a
+// survey costs is the way. Not the other way round: what waits may be dear to read.
 func (a *Agent) beginPatrol(now time.Duration) {
-	a.patrol.walking, a.patrol.begun, a.patrol.spent = true, now, 0
-	a.patrol.want.Idle = 0
-	if a.audit.begin(now) {
-		a.patrol.want.Idle = a.audit.after
+	p := &a.patrol
+	p.surveys = !a.cfg.Polled && a.survey.due(now+p.pause()+a.cfg.Tick)
+	if p.surveys {
+		a.beginSurvey()
 	}
+	p.walking, p.begun, p.spent = true, now, 0
+	p.want.Idle = 0
+	if a.audit.begin(now) {
+		p.want.Idle = a.audit.after
+	}
+}
+
+// carries reports whether a survey that is due is being made by a patrol, and can wait
+// for its end.
+func (a *Agent) carries(now time.Duration) bool {
+	return a.patrol.walking && a.patrol.surveys && !a.survey.hurries(now)
 }
 
 // patrolSome goes on with a patrol for a short time.
@@ -74,8 +95,13 @@ func (a *Agent) patrolSome() error {
 		return nil
 	}
 	begin, cost := a.cfg.BootTime(), a.meterCost()
+	want := a.patrol.want
+	if a.patrol.surveys {
+		want.States |= a.states
+	}
 	for {
-		done, err := a.kernel.WalkSome(a.patrol.want, a.met)
+		a.patrol.metAt = 0
+		done, err := a.kernel.WalkSome(want, a.met)
 		if err != nil {
 			return fmt.Errorf("walking connections: %w", err)
 		}
@@ -93,6 +119,9 @@ func (a *Agent) patrolSome() error {
 func (a *Agent) endPatrol() error {
 	a.patrol.done()
 	a.meter.Patrol(a.patrol.spent)
+	if err := a.endSurvey(); err != nil {
+		return err
+	}
 	if err := a.queued(); err != nil {
 		return err
 	}
@@ -106,13 +135,29 @@ func (a *Agent) endPatrol() error {
 	return a.tellIdle()
 }
 
-// met takes an ESTABLISHED socket that a patrol came across.
+// endSurvey is what follows if the walk was a survey too, at the patrol's cost.
+func (a *Agent) endSurvey() error {
+	if !a.patrol.surveys {
+		return nil
+	}
+	now := a.cfg.BootTime()
+	a.survey.carried(now)
+	a.meter.Survey(0)
+	return a.takeSurvey(now)
+}
+
+// met takes a socket that a patrol came across.
 func (a *Agent) met(s *flow.Sock) {
+	if a.patrol.metAt == 0 {
+		a.patrol.metAt = a.cfg.BootTime()
+	}
 	switch {
+	case a.patrol.surveys && a.states.Has(s.State):
+		a.surveyed(s)
 	case s.State != flow.StateEstablished: // it moved on meanwhile
 	case a.patrol.want.Idle > 0 && a.audit.idles(s):
 		a.audit.take(s)
 	default:
-		a.detector.Stalls(s, a.cfg.BootTime())
+		a.detector.Stalls(s, a.patrol.metAt)
 	}
 }

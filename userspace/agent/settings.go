@@ -33,6 +33,7 @@ func (a *Agent) apply(s *Settings) {
 		clear(a.audit.told)
 	}
 	a.nextAge, a.nextTick = min(a.nextAge, now+s.Tick), min(a.nextTick, now+s.Tick)
+	a.ticker.Reset(s.Tick)
 }
 
 // configure takes over pace and aim; a walk that is under way goes on.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
@@ -117,14 +118,22 @@ func (s *survey) note(hidden uint64) {
 // due leaves the sockets that the last walk put off to be looked at first: a walk
 // in between would put them off once more.
 func (s *survey) due(now time.Duration) bool {
-	if len(s.young) > 0 {
-		return false
-	}
-	return now >= s.next || s.waiting && now >= s.last+max(s.every, hiddenShare*s.cost)
+	return len(s.young) == 0 && (now >= s.next || s.hurries(now))
+}
+
+// hurries: a transition was hidden, and it is time to follow that up.
+func (s *survey) hurries(now time.Duration) bool {
+	return len(s.young) == 0 && s.waiting && now >= s.last+max(s.every, hiddenShare*s.cost)
 }
 
 func (s *survey) done(now, cost time.Duration) {
 	s.cost, s.last, s.walked, s.waiting = believed(cost, s.cost), now, true, false
+	s.carried(now)
+}
+
+// carried plans the next survey. Where a patrol made this one, a transition that was
+// hidden meanwhile may have been where that had passed by.
+func (s *survey) carried(now time.Duration) {
 	s.next = now + max(s.usual, s.share*s.cost)
 }
 
@@ -150,23 +159,37 @@ func (a *Agent) resync(now time.Duration) error {
 }
 
 func (a *Agent) walk(now time.Duration) error {
-	settle := settleTicks * a.cfg.Tick
-	a.found = a.found[:0]
-	a.survey.young, a.survey.states = a.survey.young[:0], a.survey.states[:0]
-	err := a.kernel.Walk(flow.WalkStates{States: a.states}, func(s *flow.Sock) {
-		// Most are on their way, and if not, the young generation has them;
-		// unless what it told was lost.
-		if a.survey.walked && !a.losses.reread && detect.AgeBound(s) < settle && len(a.survey.young) < settleMost {
-			a.survey.young = append(a.survey.young, &flow.Sock{ID: s.ID})
-			a.survey.states = append(a.survey.states, s.State)
-			return
-		}
-		a.take(s)
-	})
+	a.beginSurvey()
+	err := a.kernel.Walk(flow.WalkStates{States: a.states}, a.surveyed)
 	if err != nil {
 		return fmt.Errorf("walking connections: %w", err)
 	}
-	a.survey.youngDue = now + settle
+	return a.takeSurvey(now)
+}
+
+func (a *Agent) beginSurvey() {
+	a.found = a.found[:0]
+	a.survey.young, a.survey.states = a.survey.young[:0], a.survey.states[:0]
+	a.survey.youngDue = math.MaxInt64
+}
+
+// surveyed takes a socket in a watched state that a walk came across.
+func (a *Agent) surveyed(s *flow.Sock) {
+	// Most are on their way, and if not, the young generation has them; unless
+	// what it told was lost.
+	if a.survey.walked && !a.losses.reread && detect.AgeBound(s) < a.settleTime() && len(a.survey.young) < settleMost {
+		a.survey.young = append(a.survey.young, &flow.Sock{ID: s.ID})
+		a.survey.states = append(a.survey.states, s.State)
+		return
+	}
+	a.take(s)
+}
+
+func (a *Agent) settleTime() time.Duration { return settleTicks * a.cfg.Tick }
+
+// takeSurvey is what follows a survey's walk.
+func (a *Agent) takeSurvey(now time.Duration) error {
+	a.survey.youngDue = now + a.settleTime()
 	if !a.survey.walked {
 		a.makeCookies()
 	}

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
 )
 
 func (k *fakeKernel) hide() {
@@ -43,6 +45,7 @@ func TestHiddenPace(t *testing.T) {
 	} {
 		inBubble(t, func(t *testing.T, b *bed) {
 			b.k.meanwhile("Walk", func() { time.Sleep(tt.cost) })
+			b.k.meanwhile("WalkSome", func() { time.Sleep(tt.cost) })
 			b.start()
 			for range 10 * tt.every / tick {
 				b.k.hide()
@@ -93,6 +96,73 @@ func TestSurveyLeavesWhatPasses(t *testing.T) {
 			t.Error("the socket that stayed is not tracked")
 		}
 	})
+}
+
+// A survey and a patrol are one walk where both are due, and it does what both do:
+// what nobody told of is found, tracked and told in time.
+func TestPatrolCarriesSurvey(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bed) {
+		b.start()
+		b.pass(20 * tick)
+		missed, passing := fakeSock(1, 1, flow.StateCloseWait), fakeSock(2, 2, flow.StateCloseWait)
+		b.k.exist(missed, 0)
+		b.k.exist(unreadSock(3), time.Hour)
+		b.pass(surveyEvery - 25*tick)
+		b.k.meanwhile("Survey", func() { b.k.exist(passing, 0) })
+		for n := len(b.k.called("Survey")); len(b.k.called("Survey")) == n; {
+			b.pass(tick / 2)
+		}
+		b.k.meanwhile("Survey", nil)
+		if _, _, ok := b.k.Recall(missed.Key); !ok {
+			t.Error("a socket that the walk came across is not tracked")
+		}
+		if _, _, ok := b.k.Recall(passing.Key); ok {
+			t.Error("a socket that is passing is tracked")
+		}
+		b.pass((settleTicks + 2) * tick)
+		if _, _, ok := b.k.Recall(passing.Key); !ok {
+			t.Error("a socket that did not pass is not tracked")
+		}
+		if n := len(b.k.called("Walk")); n != 1 {
+			t.Errorf("%d walks beside the patrols, want that of the start only", n)
+		}
+		b.pass(time.Minute)
+		var opened []string
+		for _, f := range b.out.take() {
+			if f.Status == finding.Open {
+				opened = append(opened, words(&f))
+			}
+		}
+		slices.Sort(opened)
+		if want := []string{"open eof_ignored", "open eof_ignored", "open not_reading"}; !slices.Equal(opened, want) {
+			t.Errorf("opened %q, want %q", opened, want)
+		}
+	})
+}
+
+// A survey that is due waits for a patrol that is making it, and a hidden
+// transition does not.
+func TestSurveyBesidePatrol(t *testing.T) {
+	a := &Agent{}
+	if a.carries(time.Second) {
+		t.Error("left to no patrol")
+	}
+	a.patrol.walking = true
+	if a.carries(time.Second) {
+		t.Error("left to a patrol that is no survey")
+	}
+	a.patrol.surveys = true
+	if !a.carries(time.Second) {
+		t.Error("not left to the patrol that makes it")
+	}
+	a.survey.waiting = true
+	if a.carries(time.Second) {
+		t.Error("a hidden transition is left to the patrol")
+	}
+	a.survey.carried(time.Second)
+	if !a.survey.waiting {
+		t.Error("a hidden transition is forgotten, where the patrol may have passed by before")
+	}
 }
 
 // Every transition matters while a finding is open, and only then.

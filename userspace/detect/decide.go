@@ -59,7 +59,9 @@ func (d *Detector) Configure(threshold [finding.KindCount]time.Duration, tick, n
 		if ent.kind != finding.EstablishedStalled {
 			at = max(now, ent.since+threshold[ent.kind])
 		}
-		ent.deadline = min(ent.deadline, at)
+		place := ent.place()
+		place.deadline = min(place.deadline, at)
 	}
 	d.queue.rebuild()
+	d.patient.rebuild()
 }

@@ -31,6 +31,8 @@ const (
 	// endMargin is how much earlier than its timer said a minisocket may be
 	// gone and still have timed out: timers are rounded to jiffies and wheels.
 	endMargin = 1500 * time.Millisecond
+	// patience is how long what is suspected in ESTABLISHED waits for company.
+	patience = 250 * time.Millisecond
 	// ackMargin is the coarseness of the kernel's stamp of the last ACK.
 	ackMargin = 20 * time.Millisecond
 )
@@ -56,7 +58,7 @@ type Verdict struct {
 	Since     time.Duration // boot clock
 	Exact     bool
 	At        time.Duration // boot clock, when it was decided
-	Due       time.Duration // boot clock, when it was to be decided
+	Due       time.Duration // boot clock, when an open was to be decided
 	Threshold time.Duration
 	// Sock has the values of At if Live, else identity and state only.
 	Sock   flow.Sock
@@ -88,6 +90,10 @@ type Detector struct {
 	cfg     Config
 	entries map[uint64]*entry // by address
 	queue   queue
+	// patient are the ESTABLISHED sockets that are not flagged: on a host where data
+	// waits tens of thousands, one due each millisecond and hardly any stuck. They
+	// are looked at when something else is, or patience later.
+	patient queue
 	free    []*entry
 	flagged int
 	// unseen counts the tracked sockets that moved on and no event said so.
@@ -118,12 +124,18 @@ func New(cfg Config) *Detector {
 // took the place of one, a minisocket, is found by a walk.
 func (d *Detector) Unseen() uint64 { return d.unseen }
 
-// Next returns when the next socket is due; false if none is.
-func (d *Detector) Next() (time.Duration, bool) {
-	if len(d.queue) == 0 {
-		return 0, false
+// Next returns when a look has to be taken, or more than one; false if there is
+// nothing to look at.
+func (d *Detector) Next() (at time.Duration, ok bool) {
+	if len(d.queue) > 0 {
+		at, ok = d.queue[0].deadline, true
 	}
-	return d.queue[0].deadline, true
+	if len(d.patient) > 0 {
+		if late := d.patient[0].deadline + patience; !ok || late < at {
+			at, ok = late, true
+		}
+	}
+	return at, ok
 }
 
 // verdictsKept is for how many verdicts room is kept.
@@ -164,7 +176,7 @@ func (d *Detector) verdict(ent *entry, status finding.Status, now time.Duration)
 		Since:     ent.since,
 		Exact:     ent.exact,
 		At:        now,
-		Due:       ent.deadline,
+		Due:       now,
 		Threshold: d.threshold(ent),
 		Sock:      ent.sock,
 		Live:      status != finding.Resolved,

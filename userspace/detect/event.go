@@ -138,6 +138,5 @@ func (d *Detector) resolve(ent *entry, outcome finding.Outcome, now time.Duratio
 	}
 	v := d.verdict(ent, finding.Resolved, now)
 	v.Outcome = outcome
-	v.Due = now
 	d.unflag(ent)
 }

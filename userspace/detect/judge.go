@@ -11,14 +11,19 @@ import (
 // caller reads their present values into them and calls Judge.
 func (d *Detector) Due(now time.Duration) []*flow.Sock {
 	d.due, d.probing = d.due[:0], d.probing[:0]
-	for len(d.queue) > 0 && d.queue[0].deadline <= now && len(d.due) < batch {
-		ent := d.queue[0]
-		p := &d.probes[len(d.due)]
-		*p = flow.Sock{ID: ent.sock.ID}
-		d.due = append(d.due, ent)
-		d.probing = append(d.probing, p)
-		// Out of the way of the next; Judge plans it again.
-		d.schedule(ent, now+idlePoll)
+	for _, q := range [...]*queue{&d.queue, &d.patient} {
+		for len(*q) > 0 && (*q)[0].deadline <= now && len(d.due) < batch {
+			ent := (*q)[0].entry
+			p := &d.probes[len(d.due)]
+			*p = flow.Sock{ID: ent.sock.ID}
+			if ent.glances() {
+				p.Seen, p.SndUna, p.RcvNxt, p.CopiedSeq = true, ent.sock.SndUna, ent.sock.RcvNxt, ent.sock.CopiedSeq
+			}
+			d.due = append(d.due, ent)
+			d.probing = append(d.probing, p)
+			// Out of the way of the next; Judge plans it again.
+			d.schedule(ent, now+idlePoll)
+		}
 	}
 	return d.probing
 }
@@ -226,11 +231,12 @@ func (d *Detector) Tracked(id flow.ID) {
 	}
 }
 
-// Suspect makes every socket due: events were lost, so any may have moved on.
+// Suspect makes every socket due: events were lost, so any may have moved on. Not
+// those that are suspected in ESTABLISHED: no events are sent of them.
 func (d *Detector) Suspect(now time.Duration) {
-	for _, ent := range d.entries {
-		if ent.flag != nil || !ent.tracked {
-			ent.deadline = now
+	for i := range d.queue {
+		if ent := d.queue[i].entry; ent.flag != nil || !ent.tracked {
+			d.queue[i].deadline = now
 		}
 	}
 	d.queue.rebuild()

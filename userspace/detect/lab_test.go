@@ -31,8 +31,10 @@ type lab struct {
 	d    *Detector
 	now  time.Duration
 	live map[uint64]flow.Sock
-	// reads counts how often sockets were read.
-	reads int
+	// reads counts how often sockets were read, glances those of them that only
+	// told of a move. With whole, none is a glance.
+	reads, glances int
+	whole          bool
 }
 
 func newLab(t *testing.T, threshold [finding.KindCount]time.Duration) *lab {
@@ -130,7 +132,32 @@ func (l *lab) read(socks []*flow.Sock) {
 			*s = flow.Sock{ID: s.ID, Gone: true}
 			continue
 		}
+		if s.Seen && !l.whole && moved(s, &is) {
+			l.glances++
+			*s = glanced(s.ID, &is)
+			continue
+		}
 		*s = is
+	}
+}
+
+// moved is glance() of bpf/sock.h.
+func moved(seen, is *flow.Sock) bool {
+	switch {
+	case is.Cookie == 0, is.State != flow.StateEstablished, !is.HasSocket, is.Pending == timeProbe0:
+		return false
+	case pending(is) && is.SndUna == seen.SndUna && is.RcvNxt == seen.RcvNxt:
+		return false
+	}
+	return is.RcvNxt == is.CopiedSeq || is.CopiedSeq != seen.CopiedSeq
+}
+
+// glanced is what flow.Sock.Moved promises.
+func glanced(id flow.ID, is *flow.Sock) flow.Sock {
+	return flow.Sock{
+		ID: id, Seen: true, Moved: true, State: is.State, HasSocket: is.HasSocket,
+		SndUna: is.SndUna, WriteSeq: is.WriteSeq, RcvNxt: is.RcvNxt, CopiedSeq: is.CopiedSeq,
+		LastAck: is.LastAck, LastReceive: is.LastReceive, Busy: is.Busy, Expires: -1,
 	}
 }
 
@@ -185,27 +212,33 @@ func words(v *Verdict) string {
 // checkDetector compares the parts of a Detector with each other.
 func checkDetector(t testing.TB, d *Detector) {
 	t.Helper()
-	if len(d.queue) != len(d.entries) {
-		t.Fatalf("%d sockets queued, %d known", len(d.queue), len(d.entries))
+	if len(d.queue)+len(d.patient) != len(d.entries) {
+		t.Fatalf("%d and %d sockets queued, %d known", len(d.queue), len(d.patient), len(d.entries))
 	}
 	flagged, connecting := 0, 0
 	used := map[*entry]bool{}
-	for i, e := range d.queue {
-		used[e] = true
-		if e.index != i {
-			t.Fatalf("entry %d believes it is at %d", i, e.index)
-		}
-		if i > 0 && d.queue[(i-1)/2].deadline > e.deadline {
-			t.Fatalf("entry %d is due before the one above it", i)
-		}
-		if d.entries[e.sock.Addr] != e {
-			t.Fatalf("the entry of %#x is not found by its address", e.sock.Addr)
-		}
-		if e.flag != nil {
-			flagged++
-		}
-		if e.kind == finding.SynSentStalled {
-			connecting++
+	for _, q := range []*queue{&d.queue, &d.patient} {
+		for i, place := range *q {
+			e := place.entry
+			used[e] = true
+			if e.in != q || e.index != i {
+				t.Fatalf("entry %d believes it is at %d, or in another queue", i, e.index)
+			}
+			if i > 0 && (*q)[(i-1)/2].deadline > place.deadline {
+				t.Fatalf("entry %d is due before the one above it", i)
+			}
+			if d.entries[e.sock.Addr] != e {
+				t.Fatalf("the entry of %#x is not found by its address", e.sock.Addr)
+			}
+			if e.flag != nil {
+				flagged++
+			}
+			if e.kind == finding.SynSentStalled {
+				connecting++
+			}
+			if q == &d.patient && (e.flag != nil || e.kind != finding.EstablishedStalled) {
+				t.Fatalf("a %v, flagged %v, is in no hurry", e.kind, e.flag != nil)
+			}
 		}
 	}
 	for _, e := range d.free {
@@ -214,8 +247,8 @@ func checkDetector(t testing.TB, d *Detector) {
 		}
 		used[e] = true
 	}
-	if watched, f := d.size(); watched != len(d.queue) || f != flagged {
-		t.Fatalf("size = %d, %d, want %d, %d", watched, f, len(d.queue), flagged)
+	if watched, f := d.size(); watched != len(d.entries) || f != flagged {
+		t.Fatalf("size = %d, %d, want %d, %d", watched, f, len(d.entries), flagged)
 	}
 	if d.Connecting() != connecting {
 		t.Fatalf("Connecting = %d, want %d", d.Connecting(), connecting)
@@ -226,12 +259,17 @@ func checkDetector(t testing.TB, d *Detector) {
 func checkNext(t testing.TB, d *Detector) {
 	t.Helper()
 	next, ok := d.Next()
-	if ok != (len(d.queue) > 0) {
-		t.Fatalf("Next says %v of %d sockets", ok, len(d.queue))
+	if ok != (len(d.entries) > 0) {
+		t.Fatalf("Next says %v of %d sockets", ok, len(d.entries))
 	}
 	for _, e := range d.queue {
 		if e.deadline < next {
 			t.Fatalf("Next = %v, but a socket is due at %v", next, e.deadline)
+		}
+	}
+	for _, e := range d.patient {
+		if e.deadline+patience < next {
+			t.Fatalf("Next = %v, but a suspect is due at %v", next, e.deadline)
 		}
 	}
 }

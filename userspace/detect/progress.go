@@ -118,7 +118,7 @@ func queuedFor(s *flow.Sock) time.Duration { return max(0, s.LastAck, s.LastRece
 // over returns why and since when the socket is stuck for longer than threshold;
 // ReasonNone if it is not.
 func (m *mark) over(s *flow.Sock, now, threshold time.Duration) (finding.Reason, time.Duration) {
-	long := func(since time.Duration) bool { return since != nothing && now-since >= threshold }
+	long := func(since time.Duration) bool { return lasted(since, now, threshold) }
 	switch {
 	case m.accept != nothing:
 		if long(m.accept) {
@@ -131,6 +131,16 @@ func (m *mark) over(s *flow.Sock, now, threshold time.Duration) (finding.Reason,
 		return finding.NotReading, m.read
 	}
 	return finding.ReasonNone, 0
+}
+
+// lasted: something has been waiting since then, and for too long.
+func lasted(since, now, threshold time.Duration) bool {
+	return since != nothing && now-since >= threshold
+}
+
+// long reports whether anything has been waiting for too long.
+func (m *mark) long(now, threshold time.Duration) bool {
+	return lasted(m.accept, now, threshold) || lasted(m.write, now, threshold) || lasted(m.read, now, threshold)
 }
 
 // next returns when the socket may be stuck for too long; false if nothing waits.

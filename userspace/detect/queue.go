@@ -37,8 +37,12 @@ type entry struct {
 	// mark is meant in ESTABLISHED.
 	mark mark
 
-	deadline time.Duration
-	index    int // in the queue
+	// whole: the next reading has to be a whole one, see flow.Sock.Seen.
+	whole bool
+
+	// in is the queue that it is in, at index; that has the deadline.
+	in    *queue
+	index int
 
 	*flag
 }
@@ -63,38 +67,67 @@ type flag struct {
 	cookie uint64
 }
 
+// queued is an entry's place in the queue. The deadline stands here and nowhere
+// else: to order tens of thousands takes no look at the entries.
+type queued struct {
+	deadline time.Duration
+	entry    *entry
+}
+
 // queue orders entries by deadline (container/heap).
-type queue []*entry
+type queue []queued
 
 func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].deadline < q[j].deadline }
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
+	q[i].entry.index, q[j].entry.index = i, j
 }
 
 // Push implements heap.Interface.
 func (q *queue) Push(x any) {
 	e, _ := x.(*entry)
 	e.index = len(*q)
-	*q = append(*q, e)
+	*q = append(*q, queued{entry: e})
 }
 
 // Pop implements heap.Interface.
 func (q *queue) Pop() any {
 	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
+	e := old[len(old)-1].entry
+	old[len(old)-1] = queued{}
 	*q = old[:len(old)-1]
 	e.index = -1
 	return e
 }
 
+// schedule plans the next look at a socket.
 func (d *Detector) schedule(e *entry, at time.Duration) {
-	e.deadline = at
-	heap.Fix(&d.queue, e.index)
+	to := &d.queue
+	if e.flag == nil && e.kind == finding.EstablishedStalled {
+		to = &d.patient
+	}
+	if e.in != to {
+		e.leave()
+		e.enter(to)
+	}
+	(*to)[e.index].deadline = at
+	heap.Fix(to, e.index)
 }
+
+func (ent *entry) enter(q *queue) {
+	ent.in = q
+	heap.Push(q, ent)
+}
+
+func (ent *entry) leave() {
+	heap.Remove(ent.in, ent.index)
+	ent.in = nil
+}
+
+// place is where the deadline stands. Who moves it restores the order.
+func (ent *entry) place() *queued { return &(*ent.in)[ent.index] }
 
 // add makes an entry; entries are reused, so that a host where many sockets
 // outlive a tick and few a threshold does not feed the garbage collector.
@@ -109,14 +142,14 @@ func (d *Detector) add(id flow.ID, state flow.State, since time.Duration, exact 
 	e.sock.ID, e.sock.State = id, state
 	d.entries[id.Addr] = e
 	d.count(e, 1)
-	heap.Push(&d.queue, e)
+	e.enter(&d.queue)
 	return e
 }
 
 func (d *Detector) remove(e *entry) {
 	delete(d.entries, e.sock.Addr)
 	d.count(e, -1)
-	heap.Remove(&d.queue, e.index)
+	e.leave()
 	d.unflag(e)
 	if len(d.free) < freeMax {
 		d.free = append(d.free, e)

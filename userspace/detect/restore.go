@@ -72,7 +72,7 @@ func (d *Detector) resolvePast(p *Past, now time.Duration) {
 		since: p.Since, exact: p.Exact, opener: p.Opener, flag: p.Finding.flag(),
 	}
 	v := d.verdict(ent, finding.Resolved, now)
-	v.Outcome, v.Due = finding.OutcomeUnknown, now
+	v.Outcome = finding.OutcomeUnknown
 }
 
 // Drop ends what was restored and is found to be another life of its socket.

@@ -84,8 +84,36 @@ func (d *Detector) retransmits(ent *entry, e *flow.Event) {
 	}
 }
 
+// glances: whether its data has moved is all there is to know of a socket, unless
+// it has not.
+func (ent *entry) glances() bool {
+	return ent.kind == finding.EstablishedStalled && ent.flag == nil && !ent.whole && ent.mark != noMark &&
+		ent.mark.accept == nothing
+}
+
+// glance takes a reading that says of a socket that its data has moved. All that
+// mark.take needs is in it; where the kernel's stamps prove more than two readings
+// do, and that is over, the socket is read whole.
+func (d *Detector) glance(ent *entry, s *flow.Sock, now time.Duration) {
+	is := &ent.sock
+	ent.missed = false
+	ent.mark.take(is, s, now)
+	is.SndUna, is.WriteSeq, is.RcvNxt, is.CopiedSeq = s.SndUna, s.WriteSeq, s.RcvNxt, s.CopiedSeq
+	if threshold := d.threshold(ent); threshold > 0 && ent.mark.long(now, threshold) {
+		ent.whole = true
+		d.schedule(ent, now)
+		return
+	}
+	d.await(ent, now)
+}
+
 // judgeStall decides about an ESTABLISHED socket.
 func (d *Detector) judgeStall(ent *entry, s *flow.Sock, now time.Duration) {
+	if s.Moved {
+		d.glance(ent, s, now)
+		return
+	}
+	ent.whole = false
 	before := ent.sock
 	ent.missed = false
 	ent.mark.take(&before, s, now)
