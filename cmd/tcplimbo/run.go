@@ -130,6 +130,7 @@ func (w *world) run(c *cli.Context) error {
 			return err
 		}
 		relaxTimers()
+		oneProcessor()
 		w.confine(cfg, in.Polled, in.Log)
 		service.Ready("watching")
 		go service.Watch(ctx)

@@ -2,9 +2,19 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"time"
 )
+
+// oneProcessor leaves Go's runtime one CPU at a time. The agent is one loop, and what runs beside it
+// can take turns; with more, each wake-up of the loop wakes a second thread that looks in vain for work. And
+// whatever happens, the agent takes no more than one CPU of the host. GOMAXPROCS in the environment wins.
+func oneProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
+}
 
 // timerSlack is how much later than asked for a thread may be woken. Go's runtime has one that looks at
 // the others each 20 µs while one of them works, for 50 times after each wake-up of the agent: a fifth of
