@@ -7,6 +7,12 @@ import (
 	"time"
 )
 
+// takeLess has the daemon take less of the host, once it has started.
+func takeLess() {
+	relaxTimers()
+	oneProcessor()
+}
+
 // oneProcessor leaves Go's runtime one CPU at a time. The agent is one loop, and what runs beside it
 // can take turns; with more, each wake-up of the loop wakes a second thread that looks in vain for work. And
 // whatever happens, the agent takes no more than one CPU of the host. GOMAXPROCS in the environment wins.
@@ -24,14 +30,15 @@ const timerSlack = 2 * time.Millisecond
 // relaxTimers gives every thread that timerSlack; those that begin later inherit it. It takes
 // CAP_SYS_NICE (fs/proc/base.c, timerslack_ns_write); without it the agent works as well,
 // for a little more CPU time, unless who starts it sets the slack, as systemd can.
-func relaxTimers() {
+func relaxTimers() { setSlack(strconv.FormatInt(timerSlack.Nanoseconds(), 10)) }
+
+func setSlack(nanoseconds string) {
 	threads, err := os.ReadDir(procRoot + "/self/task")
 	if err != nil {
 		return
 	}
-	slack := []byte(strconv.FormatInt(timerSlack.Nanoseconds(), 10))
 	for _, t := range threads {
-		if os.WriteFile(procRoot+"/"+t.Name()+"/timerslack_ns", slack, 0) != nil {
+		if os.WriteFile(procRoot+"/"+t.Name()+"/timerslack_ns", []byte(nanoseconds), 0) != nil {
 			return
 		}
 	}

@@ -14,6 +14,7 @@ func TestRelaxTimers(t *testing.T) {
 	if err := os.WriteFile("/proc/"+strconv.Itoa(unix.Getpid())+"/timerslack_ns", []byte("50000"), 0); err != nil {
 		t.Skipf("no CAP_SYS_NICE: %v", err)
 	}
+	defer setSlack("50000")
 	relaxTimers()
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {

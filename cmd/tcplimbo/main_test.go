@@ -76,6 +76,7 @@ func newTestWorld(t *testing.T) *testWorld {
 		host:   hostWith(t, "000001ffffffffff"),
 		kernel: fakeKernel{},
 
+		takeLess:       func() {},
 		dropPrivileges: func(privilege.Needs) (privilege.Dropped, error) { return privilege.Dropped{}, nil },
 		runAgent:       func(context.Context, *agentInput) error { return nil },
 

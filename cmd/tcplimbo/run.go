@@ -129,8 +129,7 @@ func (w *world) run(c *cli.Context) error {
 		if err := ready(in.State, cfg.ReadyFile); err != nil {
 			return err
 		}
-		relaxTimers()
-		oneProcessor()
+		w.takeLess()
 		w.confine(cfg, in.Polled, in.Log)
 		service.Ready("watching")
 		go service.Watch(ctx)

@@ -21,6 +21,8 @@ type world struct {
 	host    check.Host
 	kernel  check.Kernel
 
+	// takeLess has the whole process take less of the host, see idle.go.
+	takeLess func()
 	// dropPrivileges is privilege.Drop.
 	dropPrivileges func(privilege.Needs) (privilege.Dropped, error)
 
@@ -48,6 +50,7 @@ func thisHost() *world {
 		environ:        os.Environ,
 		host:           check.System(),
 		kernel:         kernelProbe{},
+		takeLess:       takeLess,
 		dropPrivileges: privilege.Drop,
 		runAgent:       runAgent,
 		listSockets:    listSockets,
