@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplimbo/tcplimbo/cmd/limbobench/host"
 	"github.com/tcplimbo/tcplimbo/cmd/limboload/workload"
 )
 
@@ -98,7 +99,9 @@ func (tr *traced) end() (records []*record) {
 }
 
 // TestTrace: every transition of every connection is shown, exactly once and
-// with its addresses.
+// with its addresses. What the kernel shows to no program at all cannot be: a
+// hardened one hides what interrupts a process that must not be watched, and a
+// program that only counts sees as much.
 func TestTrace(t *testing.T) {
 	const connections = 10_000
 	s := newScene(t)
@@ -113,9 +116,15 @@ func TestTrace(t *testing.T) {
 		}
 		s.churnIn(context.Background(), workload.ChurnSpec{Connections: 1, Family: workload.IPv6, NS: warm})
 	}
+	witness := witnessOf(t, busy)
 	s.churnIn(context.Background(), workload.ChurnSpec{Connections: connections, Threads: 2, Family: workload.IPv6, NS: busy})
+	seen, err := witness.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := connections * len(transitionsOf)
 	// Beside them there are the listeners'.
-	tr.shows(netnsKey(t, busy), connections*len(transitionsOf), 90*time.Second)
+	tr.shows(netnsKey(t, busy), min(made, int(seen.Transitions)), 90*time.Second)
 	records := tr.end()
 
 	count := map[string]int{}
@@ -138,8 +147,19 @@ func TestTrace(t *testing.T) {
 			wrong.add("no local port in "+from+"→"+to, r.line)
 		}
 	}
+	shown := 0
 	for _, tr := range transitionsOf {
-		if count[tr] != connections {
+		shown += count[tr]
+	}
+	if shown < int(seen.Transitions) {
+		t.Errorf("%d transitions were shown, another program saw %d", shown, seen.Transitions)
+	}
+	hidden := made - max(shown, int(seen.Transitions))
+	if hidden > 0 {
+		t.Logf("of %d transitions this kernel showed %d to no program", made, hidden)
+	}
+	for _, tr := range transitionsOf {
+		if count[tr] > connections || count[tr] < connections-hidden {
 			t.Errorf("%s was shown %d times, want %d", tr, count[tr], connections)
 		}
 		delete(count, tr)
@@ -151,6 +171,25 @@ func TestTrace(t *testing.T) {
 		t.Errorf("%d records were lost", n)
 	}
 	wrong.report()
+}
+
+// witnessOf counts what programs are shown of a namespace.
+func witnessOf(t *testing.T, ns *workload.Namespace) *host.Witness {
+	t.Helper()
+	inode, err := ns.Inode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := host.NewWitness(inode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
 }
 
 // netnsKey is what stands in each line about a socket of the namespace.
