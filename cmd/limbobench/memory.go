@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/cmd/limbobench/host"
@@ -47,17 +49,36 @@ func measureMemory(ctx context.Context, b *rig.Bench) (rows []report.Row, err er
 	if err := waitFound(ctx, r, stuckSockets, foundTimeout); err != nil {
 		return nil, err
 	}
-	if err := rig.Sleep(ctx, 3*time.Second); err != nil {
-		return nil, err
-	}
-	full, err := host.ReadUsage(r.PID)
+	full, least, most, err := stuckUsage(ctx, r.PID)
 	if err != nil {
 		return nil, err
 	}
-	return []report.Row{
-		memoryRow("RSS, nothing stuck", idle.Memory, idleMemory),
-		memoryRow(fmt.Sprintf("RSS, %d sockets stuck", stuckSockets), full.Memory, stuckMemory),
-	}, nil
+	row := memoryRow(fmt.Sprintf("RSS, %d sockets stuck", stuckSockets), full, stuckMemory)
+	row.Notes = append(row.Notes, fmt.Sprintf("the median of %d readings in 10 s, from %.0f to %.0f MB", stuckReadings, least/1e6, most/1e6))
+	return []report.Row{memoryRow("RSS, nothing stuck", idle.Memory, idleMemory), row}, nil
+}
+
+const stuckReadings = 21
+
+// stuckUsage reads a process's memory again and again, because it rises with each round of
+// updates and is given back after it; it returns the reading in the middle.
+func stuckUsage(ctx context.Context, pid int) (median host.Memory, least, most float64, err error) {
+	if err := rig.Sleep(ctx, 3*time.Second); err != nil {
+		return host.Memory{}, 0, 0, err
+	}
+	var all []host.Memory
+	for range stuckReadings {
+		u, err := host.ReadUsage(pid)
+		if err != nil {
+			return host.Memory{}, 0, 0, err
+		}
+		all = append(all, u.Memory)
+		if err := rig.Sleep(ctx, 500*time.Millisecond); err != nil {
+			return host.Memory{}, 0, 0, err
+		}
+	}
+	slices.SortFunc(all, func(a, b host.Memory) int { return cmp.Compare(a.RSS, b.RSS) })
+	return all[len(all)/2], float64(all[0].RSS), float64(all[len(all)-1].RSS), nil
 }
 
 // waitFound waits until so many findings about CLOSE_WAIT are in the output.
