@@ -100,7 +100,6 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		Tick:      cfg.Tick,
 		NewID:     newID(cfg.BootID),
 	})
-	a.detector.Patrolled(patrolMost)
 	a.usage.counted, _ = kernel.(Counted)
 	a.onEvent = func(e *flow.Event) {
 		if e.Kind < flow.EventKindCount {

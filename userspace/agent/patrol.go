@@ -118,7 +118,6 @@ func (a *Agent) patrolSome() error {
 // endPatrol is what follows a walk that came to its end.
 func (a *Agent) endPatrol() error {
 	a.patrol.done()
-	a.detector.Patrolled(a.patrol.pause())
 	a.meter.Patrol(a.patrol.spent)
 	if err := a.endSurvey(); err != nil {
 		return err

@@ -94,8 +94,6 @@ type Detector struct {
 	// waits tens of thousands, one due each millisecond and hardly any stuck. They
 	// are looked at when something else is, or patience later.
 	patient queue
-	// patrol is how long a patrol is away.
-	patrol  time.Duration
 	free    []*entry
 	flagged int
 	// unseen counts the tracked sockets that moved on and no event said so.

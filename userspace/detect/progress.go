@@ -19,37 +19,30 @@ type mark struct {
 	read time.Duration
 	// accept: no program has accepted the connection.
 	accept time.Duration
-	// writes and reads: that data moved between the last two readings, or was read once
-	// and nothing is proved.
-	writes, reads bool
 }
 
-var noMark = mark{write: nothing, read: nothing, accept: nothing}
+var noMark = mark{nothing, nothing, nothing}
 
 // take compares a reading with the one before it.
 func (m *mark) take(before, s *flow.Sock, now time.Duration) {
-	still := before.SndUna == s.SndUna && before.RcvNxt == s.RcvNxt
-	m.write, m.writes = lasting(m.write, pending(s), still, now, silence(s))
+	m.write = lasting(m.write, pending(s), before.SndUna == s.SndUna && before.RcvNxt == s.RcvNxt, now, silence(s))
 	// A program that never reads and whose data gets through is no finding; but
 	// where the buffer is filling, the peer waits or soon will.
 	unread := before.CopiedSeq == s.CopiedSeq && (before.SndUna == s.SndUna || crowded(s))
-	m.read, m.reads = lasting(m.read, Waiting(s), unread, now, 0)
-	m.accept, _ = lasting(m.accept, Unaccepted(s), true, now, queuedFor(s))
+	m.read = lasting(m.read, Waiting(s), unread, now, 0)
+	m.accept = lasting(m.accept, Unaccepted(s), true, now, queuedFor(s))
 }
 
 // lasting returns since when something waits: as before if nothing moved since
-// the last reading, else since now, and in each case since what is proved. moves: it
-// moved, or nothing says that it did not.
-func lasting(since time.Duration, waits, still bool, now, proved time.Duration) (at time.Duration, moves bool) {
+// the last reading, else since now, and in each case since what is proved.
+func lasting(since time.Duration, waits, still bool, now, proved time.Duration) time.Duration {
 	switch {
 	case !waits:
-		return nothing, false
-	case since == nothing:
-		since, moves = now, proved <= 0
-	case !still:
-		since, moves = now, true
+		return nothing
+	case since == nothing || !still:
+		since = now
 	}
-	return max(0, min(since, now-proved)), moves
+	return max(0, min(since, now-proved))
 }
 
 // pending: something written is not acknowledged.
@@ -150,19 +143,15 @@ func (m *mark) long(now, threshold time.Duration) bool {
 	return lasted(m.accept, now, threshold) || lasted(m.write, now, threshold) || lasted(m.read, now, threshold)
 }
 
-// next returns when the socket may be stuck for too long; false if nothing waits. What moves
-// is left to the patrol, which comes by within that time, unless it does not come.
-func (m *mark) next(now, threshold, patrol time.Duration) (time.Duration, bool) {
+// next returns when the socket may be stuck for too long; false if nothing waits.
+func (m *mark) next(now, threshold time.Duration) (time.Duration, bool) {
 	next, ok := time.Duration(0), false
-	look := func(since time.Duration, moves bool) {
+	for _, since := range [...]time.Duration{m.accept, m.write, m.read} {
 		if since == nothing {
-			return
-		}
-		at := since + threshold
-		if moves {
-			at = max(at, now+2*patrol)
+			continue
 		}
 		// What is over and no finding yet may become one any time.
+		at := since + threshold
 		if at <= now {
 			at = now + max(pollLeast, threshold/4)
 		}
@@ -170,9 +159,6 @@ func (m *mark) next(now, threshold, patrol time.Duration) (time.Duration, bool) 
 			next, ok = at, true
 		}
 	}
-	look(m.accept, false)
-	look(m.write, m.writes)
-	look(m.read, m.reads)
 	return next, ok
 }
 

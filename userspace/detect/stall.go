@@ -48,10 +48,6 @@ func (d *Detector) Stalls(s *flow.Sock, now time.Duration) {
 	d.await(ent, now)
 }
 
-// Patrolled says how long it takes at most until Stalls has been called once more for each
-// socket where something waits.
-func (d *Detector) Patrolled(within time.Duration) { d.patrol = within }
-
 // candidate adds an ESTABLISHED socket that may be stuck; nil if there are too many.
 func (d *Detector) candidate(id flow.ID) *entry {
 	if len(d.entries)-d.flagged >= candidatesMax {
@@ -67,7 +63,7 @@ func (d *Detector) candidate(id flow.ID) *entry {
 // that waits it is forgotten.
 func (d *Detector) await(ent *entry, now time.Duration) {
 	threshold := d.threshold(ent)
-	next, ok := ent.mark.next(now, threshold, d.patrol)
+	next, ok := ent.mark.next(now, threshold)
 	switch {
 	case !ok:
 		d.remove(ent)
