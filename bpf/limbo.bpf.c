@@ -16,10 +16,14 @@
 #include "filter.h"
 #include "maps.h"
 #include "sock.h"
+#include "task.h"
+#include "timewait.h"
 #include "promote.h"
 #include "young.h"
 #include "transition.h"
 #include "nested.h"
+#include "limits.h"
+#include "reading.h"
 #include "queue.h"
 #include "stall.h"
 #include "retransmit.h"
@@ -34,7 +38,7 @@
 #include "local.h"
 
 /* Runs of an unattached program are kept short: nothing else runs meanwhile. */
-#define AGE_RUN 32 /* blocks */
+#define AGE_RUN 256
 #define WALK_RUN 256
 #define WALK_VISITS 4096
 
@@ -127,13 +131,13 @@ int limbo_age(struct bpf_raw_tracepoint_args *ctx)
 		position = y->head;
 	if (y->head - position > y->slots)
 		position = y->head - y->slots;
-	for (i = 0; i < AGE_RUN; i++) {
-		seen = look_at_block(number, position, before);
-		if (seen & BLOCK_PROMOTED)
-			result = AGE_PROMOTED;
-		position += seen & (BLOCK_PROMOTED - 1);
-		if ((seen & (BLOCK_PROMOTED - 1)) != PEEKS)
+	for (i = 0; i < AGE_RUN && position < y->head; i++) {
+		seen = look(y->base + (__u32)(position & (y->slots - 1)), position, before);
+		if (seen == LOOK_TOO_YOUNG)
 			break;
+		if (seen == LOOK_PROMOTED)
+			result = AGE_PROMOTED;
+		position++;
 	}
 	y->tail = position;
 	return i == AGE_RUN ? result | AGE_MORE : result;

@@ -192,8 +192,8 @@ static __always_inline __u64 trace_since(__u64 addr, __u64 cookie, __u64 now, in
 /*
  * Made on the stack: room in the ring buffer that was taken and given back stays
  * taken until the reader comes by, so that what a filter leaves out would push out
- * what it lets through. On a stack of its own: from 6.13 on the kernel gives programs
- * with large ones another one, which is colder.
+ * what it lets through. Not inlined, so that the frame of what healthy connections
+ * go through, where nothing is traced, stays small: 64 bytes instead of 224.
  */
 static __noinline int trace(struct sock *sk, __u8 type, int oldstate, int newstate)
 {

@@ -141,7 +141,7 @@ func (l *lab) read(socks []*flow.Sock) {
 	}
 }
 
-// moved is glance() of bpf/sock.h.
+// moved is glance() of bpf/reading.h.
 func moved(seen, is *flow.Sock) bool {
 	switch {
 	case is.Cookie == 0, is.State != flow.StateEstablished, !is.HasSocket, is.Pending == timeProbe0:
