@@ -33,8 +33,10 @@ type acceptHook struct {
 	sparing, open bool
 	until         time.Duration
 	// stays: once it could not be had again, so it is not let go of any more.
-	stays  bool
-	failed uint64
+	stays bool
+	// refused takes why it could not be had, once a time that it is missing.
+	refused func(error)
+	missing bool
 }
 
 type acceptMove struct {
@@ -97,9 +99,12 @@ func (h *acceptHook) move(want bool, held io.Closer, done chan<- acceptMove) {
 func (h *acceptHook) moved(m acceptMove) {
 	h.moving, h.hook = nil, m.hook
 	if m.err != nil {
-		h.failed++
 		h.stays = true
+		if !h.missing {
+			h.refused(m.err)
+		}
 	}
+	h.missing = m.err != nil
 }
 
 // end waits for what is under way, and detaches it.

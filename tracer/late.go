@@ -93,8 +93,9 @@ func (l *lateSide) keep(whole *ebpf.CollectionSpec, rest *ebpf.Collection) {
 		l.release()
 	}
 	l.done = make(chan struct{})
-	// Each program can be refused once, when it is loaded or when it is attached.
-	l.said = make(chan error, len(l.waiting))
+	// Each program can be refused once, when it is loaded or when it is attached; limbo_accept
+	// when it is attached again.
+	l.said = make(chan error, len(l.waiting)+1)
 }
 
 // LoadLate begins to load, beside whatever the Tracer does, the programs that Load left

@@ -68,7 +68,7 @@ func (t *Tracer) attachStacks() error {
 		return nil
 	}
 	// Where accept cannot be seen, accepted sockets have no stack.
-	t.stacks.accept.attach = t.hookAccept
+	t.stacks.accept.attach, t.stacks.accept.refused = t.hookAccept, t.lateRefused
 	t.stacks.accepts = t.stacks.accept.begin()
 	if t.opts.Stacks == flow.StacksAlways {
 		return t.WatchEOF(true)
@@ -264,7 +264,7 @@ func (t *Tracer) Leaky(pids []uint32) error {
 // countStacks fills in the counters of stacks, and of what is lacking.
 func (t *Tracer) countStacks(s *flow.Stats, c *limboCounters) error {
 	s.Refused = t.late.refused
-	s.Stacks, s.StacksLost = c.Stacks, c.StackLost+t.stacks.accept.failed
+	s.Stacks, s.StacksLost = c.Stacks, c.StackLost
 	if t.opts.Stacks == flow.StacksOff {
 		return nil
 	}

@@ -84,8 +84,7 @@ type Stats struct {
 	// Retransmits counts those of all sockets by kind; not under trace.
 	Retransmits [RetransmitKinds]uint64
 	// Stacks counts distinct user stacks, StacksRefused those that were not taken
-	// for want of budget, StacksLost those that found no room, and the times that accept
-	// could not be looked at again.
+	// for want of budget, StacksLost those that found no room.
 	Stacks, StacksRefused, StacksLost uint64
 	// Hidden counts transitions that the kernel did not show while the second
 	// program was not attached. Among them may be entries into CLOSE_WAIT, which

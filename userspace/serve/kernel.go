@@ -26,7 +26,7 @@ var (
 	kernelHidden     = kernelDesc("hidden_transitions_total", "State changes inside another one that no program was attached for; a walk follows.")
 	kernelStacks     = kernelDesc("stacks_total", "Distinct user stacks taken, of who opened connections or read their end of file.")
 	kernelRefused    = kernelDesc("stacks_refused_total", "User stacks not taken, because more connections are opened than the budget allows.")
-	kernelStackLost  = kernelDesc("stacks_lost_total", "User stacks that found no room in the kernel, and failures to look at accept again.")
+	kernelStackLost  = kernelDesc("stacks_lost_total", "User stacks that found no room in the kernel.")
 	kernelLacking    = kernelDesc("refused_programs_total", "Programs that the kernel did not load or attach after the start; what they are for is lacking.")
 	kernelTracked    = kernelDesc("tracked_sockets", "Sockets in the old generation now; --max-promoted bounds it.")
 )

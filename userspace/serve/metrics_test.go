@@ -89,7 +89,7 @@ tcplimbo_kernel_promotions_total %d
 # HELP tcplimbo_kernel_refused_programs_total Programs that the kernel did not load or attach after the start; what they are for is lacking.
 # TYPE tcplimbo_kernel_refused_programs_total counter
 tcplimbo_kernel_refused_programs_total %d
-# HELP tcplimbo_kernel_stacks_lost_total User stacks that found no room in the kernel, and failures to look at accept again.
+# HELP tcplimbo_kernel_stacks_lost_total User stacks that found no room in the kernel.
 # TYPE tcplimbo_kernel_stacks_lost_total counter
 tcplimbo_kernel_stacks_lost_total %d
 # HELP tcplimbo_kernel_stacks_refused_total User stacks not taken, because more connections are opened than the budget allows.
