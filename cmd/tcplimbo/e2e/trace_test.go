@@ -99,12 +99,30 @@ func (tr *traced) end() (records []*record) {
 }
 
 // TestTrace: every transition of every connection is shown, exactly once and
-// with its addresses. What the kernel shows to no program at all cannot be: a
-// hardened one hides what interrupts a process that must not be watched, and a
-// program that only counts sees as much.
+// with its addresses.
 func TestTrace(t *testing.T) {
-	const connections = 10_000
 	s := newScene(t)
+	// What the kernel shows to no program at all cannot be shown: a hardened one hides
+	// what interrupts a process that must not be watched (docs/kernels.md), some 30 of
+	// 100,000 transitions here. Where a program that only counts did not see all that was
+	// made, nothing is proved, and the load runs again.
+	const attempts = 5
+	for range attempts {
+		hidden := s.traceChurn()
+		if hidden == 0 || t.Failed() {
+			return
+		}
+		t.Logf("this kernel showed %d transitions to no program", hidden)
+	}
+	t.Errorf("nothing is proved: in none of %d runs did the kernel show all there was to show", attempts)
+}
+
+// traceChurn compares what trace shows of a load with what was made, and returns how many
+// transitions were shown to no program.
+func (s *scene) traceChurn() (hidden int) {
+	s.t.Helper()
+	const connections, made = 10_000, 10_000 * len(transitionsOf)
+	t := s.t
 	warm, busy := s.namespace(false), s.namespace(false)
 	// Other people's connections are mostly IPv4; they are left out in the
 	// kernel, so that reading them is not what this test waits for.
@@ -122,22 +140,46 @@ func TestTrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := connections * len(transitionsOf)
 	// Beside them there are the listeners'.
 	tr.shows(netnsKey(t, busy), min(made, int(seen.Transitions)), 90*time.Second)
 	records := tr.end()
+	if n := losses(records); n > 0 {
+		t.Errorf("%d records were lost", n)
+	}
+	count := s.shownOnce(records, busy)
+	shown := 0
+	for _, tr := range transitionsOf {
+		shown += count[tr]
+	}
+	if shown < min(made, int(seen.Transitions)) {
+		t.Errorf("%d transitions were shown, another program saw %d of %d", shown, seen.Transitions, made)
+	}
+	exact := shown >= made
+	for _, tr := range transitionsOf {
+		if count[tr] > connections || exact && count[tr] < connections {
+			t.Errorf("%s was shown %d times, want %d", tr, count[tr], connections)
+		}
+		delete(count, tr)
+	}
+	if len(count) > 0 {
+		t.Errorf("transitions that did not happen: %v", count)
+	}
+	return made - shown
+}
 
-	count := map[string]int{}
-	wrong := problems{t: t}
-	shownOnce := map[string]string{}
-	for _, r := range s.transitions(records, busy) {
+// shownOnce counts the transitions in a namespace by what they are, and checks each.
+func (s *scene) shownOnce(records []*record, ns *workload.Namespace) map[string]int {
+	s.t.Helper()
+	count, before := map[string]int{}, map[string]string{}
+	wrong := problems{t: s.t}
+	for _, r := range s.transitions(records, ns) {
 		from, to := r.str("tcplimbo.tcp.state.previous"), r.str("network.connection.state")
 		count[from+"→"+to]++
 		once := r.str("tcplimbo.socket.cookie") + from + to
-		if other, twice := shownOnce[once]; twice && from != "listen" {
+		if other, twice := before[once]; twice && from != "listen" {
 			wrong.add("shown twice: "+from+"→"+to, r.line+" and before "+other)
 		}
-		shownOnce[once] = r.line
+		before[once] = r.line
 		if r.num("network.peer.port") == 0 && from != "listen" {
 			wrong.add("no peer port in "+from+"→"+to, r.line)
 		}
@@ -147,30 +189,8 @@ func TestTrace(t *testing.T) {
 			wrong.add("no local port in "+from+"→"+to, r.line)
 		}
 	}
-	shown := 0
-	for _, tr := range transitionsOf {
-		shown += count[tr]
-	}
-	if shown < int(seen.Transitions) {
-		t.Errorf("%d transitions were shown, another program saw %d", shown, seen.Transitions)
-	}
-	hidden := made - max(shown, int(seen.Transitions))
-	if hidden > 0 {
-		t.Logf("of %d transitions this kernel showed %d to no program", made, hidden)
-	}
-	for _, tr := range transitionsOf {
-		if count[tr] > connections || count[tr] < connections-hidden {
-			t.Errorf("%s was shown %d times, want %d", tr, count[tr], connections)
-		}
-		delete(count, tr)
-	}
-	if len(count) > 0 {
-		t.Errorf("transitions that did not happen: %v", count)
-	}
-	if n := losses(records); n > 0 {
-		t.Errorf("%d records were lost", n)
-	}
 	wrong.report()
+	return count
 }
 
 // witnessOf counts what programs are shown of a namespace.
