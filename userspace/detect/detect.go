@@ -31,8 +31,6 @@ const (
 	// endMargin is how much earlier than its timer said a minisocket may be
 	// gone and still have timed out: timers are rounded to jiffies and wheels.
 	endMargin = 1500 * time.Millisecond
-	// patience is how long what is suspected in ESTABLISHED waits for company.
-	patience = 250 * time.Millisecond
 	// ackMargin is the coarseness of the kernel's stamp of the last ACK.
 	ackMargin = 20 * time.Millisecond
 )
@@ -42,7 +40,8 @@ type Config struct {
 	// Threshold is by kind; 0 turns a kind off. Where it depends on whose the
 	// socket is, it is the shortest that may apply: see Decide.
 	Threshold [finding.KindCount]time.Duration
-	// Tick is how soon an event of a change may follow the change.
+	// Tick is how soon an event of a change may follow the change, and how late a
+	// finding may be.
 	Tick time.Duration
 	// NewID makes a finding's id.
 	NewID func(id flow.ID, kind finding.Kind, since time.Duration) string
@@ -92,7 +91,8 @@ type Detector struct {
 	queue   queue
 	// patient are the ESTABLISHED sockets that are not flagged: on a host where data
 	// waits tens of thousands, one due each millisecond and hardly any stuck. They
-	// are looked at when something else is, or patience later.
+	// are looked at when something else is, or a tick later, which is how late a
+	// finding may be.
 	patient queue
 	free    []*entry
 	flagged int
@@ -131,7 +131,7 @@ func (d *Detector) Next() (at time.Duration, ok bool) {
 		at, ok = d.queue[0].deadline, true
 	}
 	if len(d.patient) > 0 {
-		if late := d.patient[0].deadline + patience; !ok || late < at {
+		if late := d.patient[0].deadline + d.cfg.Tick; !ok || late < at {
 			at, ok = late, true
 		}
 	}

@@ -44,8 +44,8 @@ func TestGlanceAtWhatStopped(t *testing.T) {
 		s.LastAck, s.Busy = stallAfter-time.Millisecond, stallAfter
 	})
 	l.at(born + stallAfter)
-	if next, _ := l.d.Next(); next != l.now+time.Millisecond+patience {
-		t.Errorf("due after %v more, want 1ms and patience", next-l.now)
+	if next, _ := l.d.Next(); next != l.now+time.Millisecond+tick {
+		t.Errorf("due after %v more, want 1ms and a tick", next-l.now)
 	}
 	l.change(0x100, func(s *flow.Sock) { s.SndUna++; s.LastAck, s.Busy = stallAfter, stallAfter })
 	if v := l.at(l.now+time.Millisecond, "open peer_silent")[0]; v.Since != l.now-stallAfter {

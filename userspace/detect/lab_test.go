@@ -268,7 +268,7 @@ func checkNext(t testing.TB, d *Detector) {
 		}
 	}
 	for _, e := range d.patient {
-		if e.deadline+patience < next {
+		if e.deadline+tick < next {
 			t.Fatalf("Next = %v, but a suspect is due at %v", next, e.deadline)
 		}
 	}

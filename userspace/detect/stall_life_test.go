@@ -129,7 +129,7 @@ func TestRetransmissionsWake(t *testing.T) {
 	e := flow.Event{Kind: flow.EventRetransmit, Time: born, ID: s.ID, Old: s.State, New: s.State, Retransmits: 3}
 	l.d.Event(&e)
 	l.at(born)
-	if next, _ := l.d.Next(); next != born+stallAfter-1400*time.Millisecond+patience {
+	if next, _ := l.d.Next(); next != born+stallAfter-1400*time.Millisecond+tick {
 		t.Errorf("due after %v", next-born)
 	}
 	l.d.Event(&e) // once more is no news

@@ -70,8 +70,8 @@ func TestStallProvedByStamps(t *testing.T) {
 	l := newLab(t, testThreshold)
 	l.put(silent(0x100, 5*second))
 	l.stalls(0x100)
-	if next, _ := l.d.Next(); next != born+10*second+patience {
-		t.Fatalf("due after %v, want 10s and patience", next-born)
+	if next, _ := l.d.Next(); next != born+10*second+tick {
+		t.Fatalf("due after %v, want 10s and a tick", next-born)
 	}
 	l.change(0x100, func(s *flow.Sock) { s.LastAck, s.Busy = stallAfter, stallAfter })
 	v := l.at(born+10*second, "open peer_silent")[0]
