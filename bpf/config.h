@@ -34,6 +34,8 @@ volatile const bool trace_ages = false;
 /* Take user stacks; all of them, without a budget. */
 volatile const bool stacks_wanted = false;
 volatile const bool stacks_always = false;
+/* The kernel may preempt programs of tracepoints, and go on elsewhere with the next one. */
+volatile const bool preemptible = false;
 /* Wake the reader when so many bytes wait; else it looks by itself. */
 volatile const __u32 wake_bytes = 0xffffffff;
 

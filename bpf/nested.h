@@ -7,6 +7,10 @@
  * load. A second program on the same tracepoint is run: it handles what the first
  * one did not see. Before 6.1 it never finds anything to do.
  *
+ * From 7.0 on it is also preemption (a46023d5616e "tracing: Guard __DECLARE_TRACE()
+ * use of __DO_TRACE_CALL() with SRCU-fast"): as long as a task waits in the middle of
+ * a program, that is not run for anybody else on this CPU.
+ *
  * They run in the order they were attached. Transitions of a softirq that comes
  * between the two, or inside the second, leave marks over that of the outer one;
  * the second program is shown those or, if it was running, is not. So marks lie on
@@ -37,6 +41,31 @@ static __always_inline void mark(struct sock *sk, __u32 newstate)
 	m->top++;
 }
 
+#define MARKS_NEAR 8
+#define CPUS_NEAR 128 /* through 250 the verifier does not follow a loop */
+
+/*
+ * Where a task was moved to another CPU between the two programs, its mark is still
+ * where it was, and nearly the last one there.
+ */
+static __noinline int marked_elsewhere(__u64 cookie, __u32 newstate)
+{
+	for (__u64 cpu = 0; cpu < cpus && cpu < CPUS_NEAR; cpu++) {
+		__u32 key = cpu; /* what is on the stack the verifier does not count with */
+		struct marks *m = bpf_map_lookup_elem(&marks, &key);
+
+		if (!m)
+			break;
+		for (__u32 n = 1; n <= 2 * MARKS_NEAR; n++) {
+			__u64 i = (m->top + MARKS_NEAR - n) & (MARKS - 1);
+
+			if (m->mark[i].cookie == cookie && m->mark[i].state == newstate)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Was this transition marked by the first program? Takes the mark away. */
 static __always_inline bool seen(struct sock *sk, __u32 newstate)
 {
@@ -56,7 +85,7 @@ static __always_inline bool seen(struct sock *sk, __u32 newstate)
 			return true;
 		}
 	}
-	return false;
+	return preemptible && marked_elsewhere(cookie, newstate);
 }
 
 #endif

@@ -227,7 +227,8 @@ static __always_inline void fill_slot(struct young_slot *s, __u32 index, struct 
 /*
  * This CPU's ring. A softirq may come while a slot is being written and make a
  * transition of its own; it finds the ring busy and takes the other one. Nothing
- * makes transitions inside a softirq, so two are enough.
+ * makes transitions inside a softirq, so two are enough; also where programs are
+ * preempted, because two of them write here and each runs once on a CPU.
  */
 static __always_inline struct young_cpu *ring(void)
 {

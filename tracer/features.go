@@ -21,6 +21,20 @@ func hasTracepoint(cache *btf.Cache, name string) bool {
 	return kernel.TypeByName("btf_trace_"+name, &typ) == nil
 }
 
+// preemptible reports whether programs of tracepoints may be preempted, as they may from
+// 7.0 on (a46023d5616e "tracing: Guard __DECLARE_TRACE() use of __DO_TRACE_CALL() with
+// SRCU-fast"). What tells is the SRCU of tracepoints; up to 6.12 there was one for those
+// in idle CPUs, when tracepoints had no tracepoint_ext yet.
+func preemptible(cache *btf.Cache) bool {
+	kernel, err := cache.Kernel()
+	if err != nil {
+		return false
+	}
+	var srcu *btf.Var
+	var ext *btf.Struct
+	return kernel.TypeByName("tracepoint_srcu_srcu_data", &srcu) == nil && kernel.TypeByName("tracepoint_ext", &ext) == nil
+}
+
 // errNoRegisters is said where nobody tells where a system call came from.
 var errNoRegisters = errors.New("no bpf_task_pt_regs: it came with Linux 5.15")
 

@@ -60,12 +60,13 @@ func (t *Tracer) putOff(spec *ebpf.CollectionSpec) {
 	if t.opts.ReadOnly || t.opts.Trace != nil {
 		return // nothing is there that is not used at once
 	}
+	// First what keeps promises.
+	off("limbo_set_state_nested", &t.objs.LimboSetStateNested, &t.second.refused)
 	off("limbo_local", &t.objs.LimboLocal, &t.syn.refused)
 	off("limbo_syn_dropped", &t.objs.LimboSynDropped, &t.syn.refused)
 	if t.opts.Stacks != flow.StacksAlways {
 		off("limbo_eof", &t.objs.LimboEof, &t.stacks.eofs)
 	}
-	off("limbo_set_state_nested", &t.objs.LimboSetStateNested, &t.second.refused)
 }
 
 // bind gives the programs the maps that they name, which must stay open until all are

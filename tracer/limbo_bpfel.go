@@ -408,6 +408,7 @@ const (
 	limboVarLeakyKnown           = "leaky_known"
 	limboVarNestedAttached       = "nested_attached"
 	limboVarPeerFilter           = "peer_filter"
+	limboVarPreemptible          = "preemptible"
 	limboVarPromotedCount        = "promoted_count"
 	limboVarPromotedFilter       = "promoted_filter"
 	limboVarRetransmitCounts     = "retransmit_counts"
@@ -542,6 +543,7 @@ type limboVariableSpecs struct {
 	LeakyKnown         *ebpf.VariableSpec `ebpf:"leaky_known"`
 	NestedAttached     *ebpf.VariableSpec `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.VariableSpec `ebpf:"peer_filter"`
+	Preemptible        *ebpf.VariableSpec `ebpf:"preemptible"`
 	PromotedCount      *ebpf.VariableSpec `ebpf:"promoted_count"`
 	PromotedFilter     *ebpf.VariableSpec `ebpf:"promoted_filter"`
 	RetransmitCounts   *ebpf.VariableSpec `ebpf:"retransmit_counts"`
@@ -654,6 +656,7 @@ type limboVariables struct {
 	LeakyKnown         *ebpf.Variable `ebpf:"leaky_known"`
 	NestedAttached     *ebpf.Variable `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.Variable `ebpf:"peer_filter"`
+	Preemptible        *ebpf.Variable `ebpf:"preemptible"`
 	PromotedCount      *ebpf.Variable `ebpf:"promoted_count"`
 	PromotedFilter     *ebpf.Variable `ebpf:"promoted_filter"`
 	RetransmitCounts   *ebpf.Variable `ebpf:"retransmit_counts"`

@@ -26,6 +26,8 @@ const youngSlotSize = int(unsafe.Sizeof(limboYoungSlot{}) + unsafe.Sizeof(limboY
 type Tracer struct {
 	opts    Options
 	cpus    int
+	// preemptible: the kernel may preempt programs in their middle.
+	preemptible bool
 	objs    limboObjects
 	links   []link.Link
 	holders *link.Iter
@@ -195,7 +197,10 @@ func (t *Tracer) Attach() error {
 		if err := t.attach("inet_sock_set_state", t.objs.LimboSetState); err != nil {
 			return err
 		}
-		if t.opts.Trace != nil {
+		if t.preemptible {
+			t.need(&t.objs.LimboSetStateNested, 0)
+		}
+		if t.objs.LimboSetStateNested != nil {
 			if err := t.addSecond(); err != nil {
 				return err
 			}

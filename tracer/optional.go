@@ -27,6 +27,10 @@ func (t *Tracer) assignAll(spec *ebpf.CollectionSpec) error {
 		maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(readers, name) })
 		return t.assign(spec)
 	}
+	t.preemptible = t.opts.preemptible || preemptible(t.late.kernel)
+	if err := spec.Variables["preemptible"].Set(t.preemptible); err != nil {
+		return fmt.Errorf("setting preemptible: %w", err)
+	}
 	if t.opts.Stacks != flow.StacksOff && !hasTracepoint(t.late.kernel, "sock_recv_length") {
 		t.stacks.eofs = errNoEOF
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	// stacksRate is how many stacks a second a CPU may take; 0 is defaultStacksRate. For
 	// tests.
 	stacksRate uint32
+	// preemptible: as if the kernel preempted programs. For tests.
+	preemptible bool
 }
 
 // Trace selects the transitions that become events; zero values select all. A

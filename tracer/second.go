@@ -10,7 +10,8 @@ import (
 
 // second is the program that is shown what the kernel hides from the first, a
 // transition inside a transition (bpf/nested.h). Every transition pays for its
-// run, so under watch it is attached only while Follow wants it.
+// run, so under watch it is attached only while Follow wants it; always where programs
+// are preempted, which hides whatever happens on that CPU meanwhile.
 type second struct {
 	link link.Link
 	// refused is why the program is not there, nil if it is or was not needed yet.
@@ -59,6 +60,7 @@ func (t *Tracer) Follow(every bool) error {
 	t.takeLate()
 	t.attachLate()
 	now := BootTime()
+	every = every || t.preemptible
 	if every {
 		t.second.needed = now
 		t.need(&t.objs.LimboSetStateNested, 0)
@@ -125,7 +127,8 @@ func (t *Tracer) nested() (uint64, error) {
 // unseen returns how many transitions neither program saw while both were
 // attached: what the first one missed less what the second one took over. The two
 // numbers are not read at the same moment, so a difference counts only if it was
-// there the last time too. Nothing nests three deep, so none has been seen yet.
+// there the last time too. Softirqs do not nest three deep; a task that is preempted in
+// each of the two programs would do it.
 func (s *second) unseen(hidden, nested uint64) uint64 {
 	hidden, nested = hidden-s.hidden0, nested-s.nested0
 	gap := hidden - min(hidden, nested)

@@ -3,6 +3,10 @@ package tracer
 import (
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
 // The second program is there while somebody wants every transition, and a while
@@ -25,6 +29,7 @@ func TestFollow(t *testing.T) {
 			t.Fatalf("attached %v, marking %v, want %v", got, marking, attached)
 		}
 	}
+	tr.preemptible = false
 	follow(false, false)
 	follow(true, true)
 	follow(true, true)
@@ -32,8 +37,84 @@ func TestFollow(t *testing.T) {
 	tr.second.needed -= secondStays + time.Second
 	follow(false, false)
 	follow(true, true)
-	if stats, err := tr.Stats(); err != nil || stats.Recursion != 0 {
+	if stats, err := tr.Stats(); err != nil || stats.Recursion != 0 && !preempted() {
 		t.Errorf("%d transitions lost (%v): none can be", stats.Recursion, err)
+	}
+}
+
+// preempted reports whether this kernel preempts programs.
+func preempted() bool { return preemptible(btf.NewCache()) }
+
+// Where programs are preempted it is always there.
+func TestFollowWherePreempted(t *testing.T) {
+	tr := load(t, Options{Watch: stuckStates, preemptible: true})
+	if err := tr.Attach(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if tr.second.link == nil {
+			t.Fatal("not attached")
+		}
+		if err := tr.Follow(false); err != nil {
+			t.Fatal(err)
+		}
+		tr.second.needed -= secondStays + time.Second
+	}
+}
+
+// A task may go on on another CPU between the two programs: what the first one saw
+// there is not new to the second one here.
+func TestMarkedElsewhere(t *testing.T) {
+	const near, far = 3, 20 // below the last mark
+	tests := []struct {
+		name        string
+		preemptible bool
+		at          uint64
+		new         bool
+	}{
+		{"moved", true, near, false},
+		{"long ago", true, far, true},
+		{"where nobody is moved", false, near, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ns := newNamespace(t)
+			here := onOneCPU(t)
+			tr := load(t, Options{Watch: stuckStates, preemptible: tt.preemptible})
+			if tr.cpus < 2 {
+				t.Skip("one CPU: there is no other")
+			}
+			if tr.preemptible != tt.preemptible {
+				t.Skip("this kernel moves tasks")
+			}
+			tr.need(&tr.objs.LimboSetStateNested, 0)
+			if tr.second.refused != nil {
+				t.Fatalf("%+v", verifierLog(tr.second.refused))
+			}
+			if err := tr.addSecond(); err != nil { // alone: the marks are the test's
+				t.Fatal(err)
+			}
+			l := listen(t, ipv4, 16)
+			client := newSocket(t, ipv4)
+			client.connect(l.local())
+			server := l.accept()
+			m := limboMarks{Top: 100}
+			m.Mark[m.Top-tt.at].Cookie, m.Mark[m.Top-tt.at].State = server.cookie, uint64(flow.StateCloseWait)
+			for cpu := range uint32(tr.cpus) {
+				if cpu == here {
+					continue
+				}
+				if err := tr.objs.Marks.Put(cpu, &m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			client.shutdown()
+			seen := watching(ns)
+			seen.age(t, tr)
+			if n := unannounced(seen, map[uint64]bool{server.cookie: true}); (n == 0) != tt.new {
+				t.Errorf("announced %v, want %v", n == 0, tt.new)
+			}
+		})
 	}
 }
 
