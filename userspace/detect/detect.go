@@ -120,8 +120,8 @@ func New(cfg Config) *Detector {
 	}
 }
 
-// Unseen returns how many tracked sockets have moved on with no event to tell. What
-// took the place of one, a minisocket, is found by a walk.
+// Unseen returns how many sockets have moved on with no event to tell, and may have
+// left a minisocket, which a walk finds.
 func (d *Detector) Unseen() uint64 { return d.unseen }
 
 // Next returns when a look has to be taken, or more than one; false if there is

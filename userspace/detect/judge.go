@@ -164,7 +164,7 @@ func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
 		d.schedule(ent, now+2*d.cfg.Tick)
 		return
 	}
-	if ent.tracked && !ent.sock.TimeWait {
+	if ent.tracked && !ent.sock.TimeWait || s.Gone && mayLeave(ent) {
 		d.unseen++
 	}
 	if s.Gone {
@@ -175,6 +175,13 @@ func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
 	outcome := outcomeOf(ent.state, s.State, s.Err)
 	d.move(ent, s.State, now, outcome, now)
 	ent.exact = false // it went there before now
+}
+
+// mayLeave reports whether a minisocket may stand where the socket was: an orphan leaves
+// one in FIN_WAIT2 (net/ipv4/tcp_input.c, tcp_rcv_state_process). Of what the old generation
+// had no room for, no event tells that.
+func mayLeave(ent *entry) bool {
+	return !ent.sock.TimeWait && (ent.state == flow.StateFinWait1 || ent.state == flow.StateFinWait2)
 }
 
 // goneOutcome tells how a socket ended that no event told of. Minisockets have

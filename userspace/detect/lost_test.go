@@ -64,6 +64,23 @@ func TestEventThatNeverComes(t *testing.T) {
 	}
 }
 
+// Where the old generation is full no event tells what became of a socket. One in FIN_WAIT1
+// or FIN_WAIT2 may have left a minisocket, for which a walk has to look.
+func TestUntrackedMayLeaveAMinisocket(t *testing.T) {
+	for state, want := range map[flow.State]uint64{
+		flow.StateFinWait1: 1, flow.StateFinWait2: 1, flow.StateCloseWait: 0, flow.StateSynSent: 0,
+	} {
+		l := newLab(t, testThreshold)
+		s := socket(0x100, 7, state)
+		l.promoted(s, born, func(e *flow.Event) { e.Untracked = true })
+		l.at(born + 61*second)
+		l.watched(0, 0)
+		if n := l.d.Unseen(); n != want {
+			t.Errorf("%v gone: %d unseen, want %d", state, n, want)
+		}
+	}
+}
+
 // A missed event is forgiven once; the patience is there again for the next.
 func TestPatienceComesBack(t *testing.T) {
 	l, s, _ := stuck(t)
