@@ -134,24 +134,25 @@ type record struct {
 	at       boot // when it was read, and by the wall clock
 	wall     time.Time
 	line     string
-	Event    string  `json:"event.name"`
-	Time     string  `json:"time"`
-	ID       string  `json:"tcplimbo.finding.id"`
-	Status   string  `json:"tcplimbo.finding.status"`
-	Kind     string  `json:"tcplimbo.finding.kind"`
-	Reason   string  `json:"tcplimbo.finding.reason"`
-	Outcome  string  `json:"tcplimbo.finding.outcome"`
-	Duration float64 `json:"tcplimbo.finding.duration_seconds"`
-	Limit    float64 `json:"tcplimbo.finding.threshold_seconds"`
-	Local    string  `json:"network.local.address"`
-	Port     uint16  `json:"network.local.port"`
-	Peer     string  `json:"network.peer.address"`
-	PeerPort uint16  `json:"network.peer.port"`
-	NetNS    uint64  `json:"tcplimbo.socket.netns"`
-	Cookie   string  `json:"tcplimbo.socket.cookie"`
-	PID      int     `json:"process.pid"`
-	FD       *int    `json:"tcplimbo.socket.fd"`
-	Lost     int64   `json:"tcplimbo.loss.count"`
+	Event    string   `json:"event.name"`
+	Time     string   `json:"time"`
+	ID       string   `json:"tcplimbo.finding.id"`
+	Status   string   `json:"tcplimbo.finding.status"`
+	Kind     string   `json:"tcplimbo.finding.kind"`
+	Reason   string   `json:"tcplimbo.finding.reason"`
+	Outcome  string   `json:"tcplimbo.finding.outcome"`
+	Duration float64  `json:"tcplimbo.finding.duration_seconds"`
+	Limit    float64  `json:"tcplimbo.finding.threshold_seconds"`
+	Local    string   `json:"network.local.address"`
+	Port     uint16   `json:"network.local.port"`
+	Peer     string   `json:"network.peer.address"`
+	PeerPort uint16   `json:"network.peer.port"`
+	NetNS    uint64   `json:"tcplimbo.socket.netns"`
+	Cookie   string   `json:"tcplimbo.socket.cookie"`
+	PID      int      `json:"process.pid"`
+	FD       *int     `json:"tcplimbo.socket.fd"`
+	Holders  []string `json:"tcplimbo.socket.holders"`
+	Lost     int64    `json:"tcplimbo.loss.count"`
 }
 
 const findingEvent, lossEvent = "tcplimbo.finding", "tcplimbo.loss"

@@ -193,12 +193,18 @@ func (v *verdict) checkOpen(l *life, r *record, rule rules) {
 	if dying := l.Until != 0 && r.at >= l.Until; dying || l.Truth.PID <= 0 {
 		return
 	}
-	if r.PID != 0 && r.PID != l.Truth.PID {
+	if r.PID != 0 && r.PID != l.Truth.PID && !shared(l, r) {
 		v.add(wrong, "pid %d, not %d: %s", r.PID, l.Truth.PID, r.line)
 	}
 	if l.Truth.FD >= 0 && (r.FD == nil || *r.FD != l.Truth.FD) {
 		v.add(wrong, "descriptor is not %d: %s", l.Truth.FD, r.line)
 	}
+}
+
+// shared: another process holds it too, as one does that was forked and has not executed its
+// program yet, and of several the lowest pid is named.
+func shared(l *life, r *record) bool {
+	return r.PID < l.Truth.PID && slices.Contains(r.Holders, fmt.Sprintf("%d/%d", l.Truth.PID, l.Truth.FD))
 }
 
 // writtenAt is when the agent wrote the line, by the two clocks as they stand when

@@ -130,6 +130,23 @@ func TestJudge(t *testing.T) {
 		"wrong pid": {
 			lives: one(stuckAt(0)), records: func(t *testing.T) []*record { return []*record{open(t, `pid":7`, `pid":8`)} }, want: []fault{wrong},
 		},
+		"a fork holds it too": {
+			lives: one(stuckAt(0)), records: func(t *testing.T) []*record {
+				return []*record{open(t, `pid":7`, `pid":6,"tcplimbo.socket.holders":["6/3","7/3"]`)}
+			},
+		},
+		"others hold it": {
+			lives: one(stuckAt(0)), records: func(t *testing.T) []*record {
+				return []*record{open(t, `pid":7`, `pid":6,"tcplimbo.socket.holders":["6/3","8/3"]`)}
+			},
+			want: []fault{wrong},
+		},
+		"not the lowest pid of two": {
+			lives: one(stuckAt(0)), records: func(t *testing.T) []*record {
+				return []*record{open(t, `pid":7`, `pid":8,"tcplimbo.socket.holders":["7/3","8/3"]`)}
+			},
+			want: []fault{wrong},
+		},
 		"no descriptor": {
 			lives: one(stuckAt(0)), records: func(t *testing.T) []*record { return []*record{open(t, `,"tcplimbo.socket.fd":3`, "")} },
 			want: []fault{wrong},
