@@ -24,16 +24,16 @@ const youngSlotSize = int(unsafe.Sizeof(limboYoungSlot{}) + unsafe.Sizeof(limboY
 
 // Tracer is the loaded kernel side.
 type Tracer struct {
-	opts    Options
-	cpus    int
+	opts Options
+	cpus int
 	// preemptible: the kernel may preempt programs in their middle.
 	preemptible bool
-	objs    limboObjects
-	links   []link.Link
-	holders *link.Iter
-	reader  *ringbuf.Reader
-	record  ringbuf.Record
-	decode  *decoder
+	objs        limboObjects
+	links       []link.Link
+	holders     *link.Iter
+	reader      *ringbuf.Reader
+	record      ringbuf.Record
+	decode      *decoder
 
 	youngCPUs *ebpf.Memory
 	youngBuf  []byte
