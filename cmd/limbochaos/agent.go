@@ -39,6 +39,10 @@ type agent struct {
 	// wanted tells which lines are kept, by their namespace: on a shared machine most
 	// speak of other people's sockets, and a slow reader is a fault of its own.
 	wanted func(netns uint64) bool
+	// shows asks the kernel whether what a record says is there at this moment; asking
+	// counts who has no answer yet.
+	shows  func(r *record) bool
+	asking sync.WaitGroup
 	// broken are lines that break the contract; cut is a last one without its end,
 	// which only a kill excuses.
 	broken []string
@@ -56,13 +60,13 @@ type launch struct {
 }
 
 // start starts an agent and waits until it is ready.
-func start(l launch, wanted func(netns uint64) bool) (*agent, error) {
+func start(l launch, j *journal) (*agent, error) {
 	ready := filepath.Join(l.dir, "ready")
 	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing the ready file: %w", err)
 	}
 	args := append([]string{"run", "--metrics-addr", "", "--ready-file", ready}, l.args...)
-	a := &agent{cmd: exec.Command(l.binary, args...), exited: make(chan struct{}), wanted: wanted}
+	a := &agent{cmd: exec.Command(l.binary, args...), exited: make(chan struct{}), wanted: j.knows, shows: j.shows}
 	if l.group != "" {
 		// It enters before its first own page is charged.
 		a.cmd = exec.Command("/bin/sh", append([]string{"-c", `echo $$ >"$0" && exec "$@"`, l.group, l.binary}, args...)...)
@@ -83,6 +87,7 @@ func start(l launch, wanted func(netns uint64) bool) (*agent, error) {
 	go func() {
 		defer close(read)
 		a.read()
+		a.asking.Wait()
 	}()
 	go func() {
 		<-read // the pipe must be empty before Wait closes it
@@ -164,6 +169,9 @@ func (a *agent) take(line []byte) {
 		a.broken = append(a.broken, fmt.Sprintf("a line of %d bytes: %.200q", len(line), line))
 	default:
 		a.records = append(a.records, r)
+		if r.opensOrphan() {
+			a.asking.Go(func() { r.shown = a.shows(r) })
+		}
 	}
 }
 

@@ -80,7 +80,7 @@ func killAndRestart(r *round, ctx context.Context) error {
 func (r *round) restart() (err error) {
 	r.agent.kill()
 	r.keep()
-	r.agent, err = start(r.launch, r.j.knows)
+	r.agent, err = start(r.launch, r.j)
 	return err
 }
 
@@ -103,7 +103,7 @@ func readerLeaves(r *round, ctx context.Context) error {
 		}
 		r.keep()
 		var err error
-		if r.agent, err = start(r.launch, r.j.knows); err != nil {
+		if r.agent, err = start(r.launch, r.j); err != nil {
 			return err
 		}
 	}

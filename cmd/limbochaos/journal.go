@@ -134,6 +134,7 @@ type record struct {
 	at       boot // when it was read, and by the wall clock
 	wall     time.Time
 	line     string
+	shown    bool     // sock_diag showed the minisocket when the line came
 	Event    string   `json:"event.name"`
 	Time     string   `json:"time"`
 	ID       string   `json:"tcplimbo.finding.id"`
@@ -153,6 +154,28 @@ type record struct {
 	FD       *int     `json:"tcplimbo.socket.fd"`
 	Holders  []string `json:"tcplimbo.socket.holders"`
 	Lost     int64    `json:"tcplimbo.loss.count"`
+}
+
+// opensOrphan: it is about a socket that no process can hold, and that is there for a minute.
+func (r *record) opensOrphan() bool {
+	return r.Event == findingEvent && r.Status == "open" && r.Reason == "orphaned"
+}
+
+// shows asks the kernel whether a socket is in FIN_WAIT2 now.
+func (j *journal) shows(r *record) bool {
+	j.mu.Lock()
+	s := j.spaces[r.NetNS]
+	gone := s == nil || s.to != 0
+	j.mu.Unlock()
+	if gone {
+		return false
+	}
+	socks, err := workload.Diag(s.ns)
+	if err != nil {
+		return false
+	}
+	d, ok := socks[r.tuple()]
+	return ok && d.StateName() == "fin_wait_2"
 }
 
 const findingEvent, lossEvent = "tcplimbo.finding", "tcplimbo.loss"

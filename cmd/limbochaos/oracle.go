@@ -115,7 +115,7 @@ func due(l *life, s *session, rule rules) bool {
 
 // judgeSession returns the first `open` of each life.
 func (v *verdict) judgeSession(j *journal, s *session, rule rules, byTuple map[workload.Tuple][]*life) map[*life]*record {
-	told, ids, resolved := map[*life]*record{}, map[string]*life{}, map[string]bool{}
+	told, ids, resolved, shown := map[*life]*record{}, map[string]*life{}, map[string]bool{}, map[string]bool{}
 	for _, r := range s.records {
 		if r.Event == lossEvent {
 			v.Lost += r.Lost
@@ -125,7 +125,7 @@ func (v *verdict) judgeSession(j *journal, s *session, rule rules, byTuple map[w
 		}
 		l := lifeOf(r, byTuple)
 		if l == nil {
-			if !excused(j, r) {
+			if !excused(j, r, shown) {
 				v.add(untrue, "no such socket was stuck: %s", r.line)
 			}
 			continue
@@ -244,21 +244,13 @@ func ours(j *journal, r *record) bool {
 
 // excused: under churn a minisocket stays in FIN_WAIT2 now and then although both
 // ends have closed, and the kernel's own list shows it there too; and on a machine
-// that stands still healthy connections are stuck.
-func excused(j *journal, r *record) bool {
-	s := j.spaces[r.NetNS]
-	if s.slow {
-		return true
+// that stands still healthy connections are stuck. What was shown when a finding opened
+// goes for all its lines.
+func excused(j *journal, r *record, shown map[string]bool) bool {
+	if r.shown {
+		shown[r.ID] = true
 	}
-	if r.Reason != "orphaned" || s.to != 0 {
-		return false
-	}
-	socks, err := workload.Diag(s.ns)
-	if err != nil {
-		return false
-	}
-	d, ok := socks[r.tuple()]
-	return ok && d.StateName() == "fin_wait_2"
+	return j.spaces[r.NetNS].slow || shown[r.ID]
 }
 
 func (r *record) tuple() workload.Tuple {

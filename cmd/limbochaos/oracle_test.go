@@ -120,6 +120,16 @@ func TestJudge(t *testing.T) {
 			want: []fault{untrue, missed},
 		},
 		"somebody else's": {records: func(t *testing.T) []*record { return []*record{open(t, "4026539999", "4026531840")} }},
+		"of a healthy connection": {
+			records: func(t *testing.T) []*record { return []*record{open(t), resolved(t)} }, want: []fault{untrue, untrue},
+		},
+		"of a healthy connection, and the kernel showed it": {
+			records: func(t *testing.T) []*record {
+				r := open(t)
+				r.shown = true
+				return []*record{r, resolved(t)}
+			},
+		},
 		"wrong reason": {
 			lives: one(stuckAt(0)), records: func(t *testing.T) []*record { return []*record{open(t, "eof_unread", "eof_ignored")} },
 			want: []fault{wrong},

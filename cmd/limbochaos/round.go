@@ -137,7 +137,7 @@ func (r *round) space() (*workload.Namespace, *space, error) {
 
 // play is the round: load and fault together, calm, the end of everything.
 func (r *round) play(ctx context.Context) (err error) {
-	if r.agent, err = start(r.launch, r.j.knows); err != nil {
+	if r.agent, err = start(r.launch, r.j); err != nil {
 		return err
 	}
 	loadCtx, cancel := context.WithTimeout(ctx, r.loading)
