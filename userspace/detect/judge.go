@@ -164,7 +164,7 @@ func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
 		d.schedule(ent, now+2*d.cfg.Tick)
 		return
 	}
-	if ent.tracked && !ent.sock.TimeWait || s.Gone && mayLeave(ent) {
+	if ent.tracked && !ent.sock.TimeWait || mayLeave(ent, s) {
 		d.unseen++
 	}
 	if s.Gone {
@@ -179,9 +179,10 @@ func (d *Detector) elsewhere(ent *entry, s *flow.Sock, now time.Duration) {
 
 // mayLeave reports whether a minisocket may stand where the socket was: an orphan leaves
 // one in FIN_WAIT2 (net/ipv4/tcp_input.c, tcp_rcv_state_process). Of what the old generation
-// had no room for, no event tells that.
-func mayLeave(ent *entry) bool {
-	return !ent.sock.TimeWait && (ent.state == flow.StateFinWait1 || ent.state == flow.StateFinWait2)
+// had no room for, no event tells that; until its memory serves another one, it reads as closed.
+func mayLeave(ent *entry, s *flow.Sock) bool {
+	return !ent.sock.TimeWait && (s.Gone || s.State == flow.StateClose) &&
+		(ent.state == flow.StateFinWait1 || ent.state == flow.StateFinWait2)
 }
 
 // goneOutcome tells how a socket ended that no event told of. Minisockets have

@@ -70,13 +70,19 @@ func TestUntrackedMayLeaveAMinisocket(t *testing.T) {
 	for state, want := range map[flow.State]uint64{
 		flow.StateFinWait1: 1, flow.StateFinWait2: 1, flow.StateCloseWait: 0, flow.StateSynSent: 0,
 	} {
-		l := newLab(t, testThreshold)
-		s := socket(0x100, 7, state)
-		l.promoted(s, born, func(e *flow.Event) { e.Untracked = true })
-		l.at(born + 61*second)
-		l.watched(0, 0)
-		if n := l.d.Unseen(); n != want {
-			t.Errorf("%v gone: %d unseen, want %d", state, n, want)
+		for _, freed := range []bool{false, true} {
+			l := newLab(t, testThreshold)
+			s := socket(0x100, 7, state)
+			l.promoted(s, born, func(e *flow.Event) { e.Untracked = true })
+			if freed { // and not used again
+				s.State = flow.StateClose
+				l.put(s)
+			}
+			l.at(born + 61*second)
+			l.watched(0, 0)
+			if n := l.d.Unseen(); n != want {
+				t.Errorf("%v gone, its memory there %v: %d unseen, want %d", state, freed, n, want)
+			}
 		}
 	}
 }
