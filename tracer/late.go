@@ -118,6 +118,17 @@ func (t *Tracer) beginLate() {
 	go loadEach(slices.Clone(l.waiting), l.whole, l.kernel, &l.stop, l.done)
 }
 
+// loadFirst loads the first of them before it returns, and leaves the rest for later.
+func (t *Tracer) loadFirst() {
+	if t.late.begun || len(t.late.waiting) == 0 {
+		return
+	}
+	p := t.late.waiting[0]
+	p.prog, p.err = loadLate(p.spec, t.late.whole, t.late.kernel)
+	close(p.done)
+	t.takeLate()
+}
+
 // loadEach loads programs one by one: what is refused must not keep out the rest.
 func loadEach(programs []*lateProgram, whole *ebpf.CollectionSpec, kernel *btf.Cache, stop *atomic.Bool, done chan struct{}) {
 	defer close(done)

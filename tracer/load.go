@@ -198,7 +198,7 @@ func (t *Tracer) Attach() error {
 			return err
 		}
 		if t.preemptible {
-			t.need(&t.objs.LimboSetStateNested, 0)
+			t.loadFirst() // limbo_set_state_nested
 		}
 		if t.objs.LimboSetStateNested != nil {
 			if err := t.addSecond(); err != nil {

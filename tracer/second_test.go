@@ -51,6 +51,9 @@ func TestFollowWherePreempted(t *testing.T) {
 	if err := tr.Attach(); err != nil {
 		t.Fatal(err)
 	}
+	if tr.late.begun {
+		t.Error("the others were not left for later")
+	}
 	for range 2 {
 		if tr.second.link == nil {
 			t.Fatal("not attached")
