@@ -139,16 +139,60 @@ struct sock_values {
 	__u8 syn_linear_timeouts;
 	__u8 retries2;
 	__u8 orphan_retries;
-	/*
-	 * in: snd_una, rcv_nxt and copied_seq are those of an earlier reading, see glance();
-	 * out: they moved, and nothing else was read than what says since when.
-	 */
-	__u8 moved;
-	__u8 timer_pad[2];
+	__u8 timer_pad[3];
 	__u32 busy_jiffies;   /* since something has been queued for sending; or NEVER */
 	__u32 receive_memory; /* what is queued for reading takes so much, of at most: */
 	__u32 receive_buffer;
 	__u32 min_rtt_us; /* the path's, lately; NEVER: not measured */
+	__u32 hash;	  /* skc_hash: of namespace, addresses and ports */
+	__u32 hash_pad;
+};
+
+/*
+ * An ESTABLISHED socket. Together hash and ports tell it from what has its memory
+ * later; most have no cookie.
+ */
+struct mover {
+	__u64 sk; /* 0: nobody's place */
+	__u32 hash;
+	__u16 sport;
+	__u16 dport;
+};
+
+#define MOVER_WAYS 8
+
+/* Those whose addresses have the same hash, as many as there are places. */
+struct mover_row {
+	struct mover ways[MOVER_WAYS];
+};
+
+enum mover_is {
+	MOVER_GONE = 0, /* it has left ESTABLISHED, or the memory serves another one */
+	MOVER_STOPPED,	/* something that was seen to wait has not moved */
+	MOVER_MOVED,	/* all of it has */
+};
+
+/* A look at a mover. Times are jiffies since then, NEVER where there is none. */
+struct glance {
+	struct mover mover; /* in */
+	/* in: what the last look showed; out: what this one does, of one that moved */
+	__u32 snd_una;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
+	/* out: */
+	__u8 is;
+	/* Of one that moved: */
+	__u8 pending;
+	__u8 pad[2];
+	__u32 snd_nxt;
+	__u32 write_seq;
+	/* and if it has written what is not acknowledged: */
+	__u32 received_jiffies;
+	__u32 acked_jiffies;
+	__u32 sent_jiffies;
+	__u32 busy_jiffies;
+	__u32 probing_jiffies;
+	__u32 rto_jiffies;
 };
 
 /* The last SYN of a socket that this host dropped. */

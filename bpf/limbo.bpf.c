@@ -24,6 +24,7 @@
 #include "nested.h"
 #include "limits.h"
 #include "reading.h"
+#include "movers.h"
 #include "queue.h"
 #include "stall.h"
 #include "retransmit.h"
@@ -154,6 +155,20 @@ int limbo_read(struct bpf_raw_tracepoint_args *ctx)
 		if (i >= count)
 			break;
 		read_value(i, tracking);
+	}
+	return 0;
+}
+
+/* args: how many of glances to take */
+SEC("raw_tp/tcplimbo_glance")
+int limbo_glance(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 count = ctx->args[0];
+
+	for (__u32 i = 0; i < VALUES; i++) {
+		if (i >= count)
+			break;
+		glance_at(i);
 	}
 	return 0;
 }
@@ -338,6 +353,7 @@ const struct sock_stacks *keep_sock_stacks __attribute__((unused));
 const struct user_stack *keep_user_stack __attribute__((unused));
 const enum stack_of *keep_stack_of __attribute__((unused));
 const enum event_type *keep_event_type __attribute__((unused));
+const enum mover_is *keep_mover_is __attribute__((unused));
 const enum sock_flag *keep_sock_flag __attribute__((unused));
 const enum retransmit_kind *keep_retransmit_kind __attribute__((unused));
 

@@ -73,6 +73,9 @@ static __always_inline bool read_client(struct sock *sk)
 			 BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_bind_hash));
 }
 
+/* include/net/inet_connection_sock.h, icsk_pending */
+#define ICSK_TIME_PROBE0 3
+
 /*
  * A copy of the socket that is being read: one probe read of it all costs a tenth
  * of one for each field, and fields of a copy are plain loads. Only programs that
@@ -96,6 +99,18 @@ static __always_inline bool copy_sock(__u64 addr)
 
 	return size <= sizeof(sock_copy) && !bpf_probe_read_kernel(sock_copy, size, (void *)addr);
 }
+
+static __always_inline void span(__u32 *from, __u32 *to, __u32 at, __u32 size)
+{
+	if (at < *from)
+		*from = at;
+	if (at + size > *to)
+		*to = at + size;
+}
+
+/* Widens what is copied of a socket, the bytes between from and to, by a field. */
+#define SPAN(sock, field) \
+	span(&from, &to, __CORE_RELO(sock, field, BYTE_OFFSET), __CORE_RELO(sock, field, BYTE_SIZE))
 
 static __always_inline __u8 copied_flags(struct tcp_sock *tp)
 {
@@ -150,6 +165,12 @@ static __always_inline __u32 jiffies_since(__u64 now, __u32 stamp)
 	return stamp ? (__u32)now - stamp : NEVER;
 }
 
+/* net/ipv4/tcp_output.c, tcp_chrono_set: every type but 0 has data queued */
+static __always_inline __u32 copied_busy(__u32 now, struct tcp_sock *tp)
+{
+	return BPF_CORE_READ_BITFIELD(tp, chrono_type) ? now - tp->chrono_start : NEVER;
+}
+
 static __always_inline void read_stamps(struct sock_values *v, struct tcp_sock *tp)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
@@ -159,10 +180,7 @@ static __always_inline void read_stamps(struct sock_values *v, struct tcp_sock *
 	v->received_jiffies = jiffies_since(now, icsk->icsk_ack.lrcvtime);
 	v->acked_jiffies = jiffies_since(now, tp->rcv_tstamp);
 	v->sent_jiffies = jiffies_since(now, tp->lsndtime);
-	v->busy_jiffies = NEVER;
-	/* net/ipv4/tcp_output.c, tcp_chrono_set: every type but 0 has data queued */
-	if (BPF_CORE_READ_BITFIELD(tp, chrono_type))
-		v->busy_jiffies = (__u32)now - tp->chrono_start;
+	v->busy_jiffies = copied_busy((__u32)now, tp);
 }
 
 static __always_inline void read_timer(struct sock_values *v, struct tcp_sock *tp)

@@ -63,6 +63,8 @@ static __always_inline bool waits(struct sock *sk, struct sock *copy)
 	write_seq = BPF_CORE_READ(tp, write_seq);
 	if (write_seq != snd_una)
 		add_queue((__u64)sk, write_seq, snd_una, now);
+	if (is_mover((__u64)sk, &copy->__sk_common))
+		return false;
 	if (BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
 		return true;
 	if (write_seq != snd_una)

@@ -129,7 +129,6 @@ __noinline int walk_take(__u64 addr)
 	if (!v)
 		return 0;
 	v->sk = addr;
-	v->moved = 0;
 	read_value(index, 0);
 	walk.count++;
 	return 1;

@@ -120,6 +120,9 @@ func TestMapsHoldGoTypes(t *testing.T) {
 		"syn_drops":      {8, unsafe.Sizeof(limboSynDrop{}), 0},
 		"syn_causes":     {4, unsafe.Sizeof(limboSynCause{}), valuesMax},
 
+		"movers":  {4, unsafe.Sizeof(limboMoverRow{}), 0},
+		"glances": {4, unsafe.Sizeof(limboGlance{}), 0},
+
 		"user_stacks":     {8, unsafe.Sizeof(limboUserStack{}), 0},
 		"socket_stacks":   {8, unsafe.Sizeof(limboSockStacks{}), 0},
 		"stack_cpus":      {4, unsafe.Sizeof(limboStackCpu{}), 0},
@@ -155,7 +158,9 @@ func TestSizes(t *testing.T) {
 		want int
 	}{
 		{"event", eventSize, 128},
-		{"sock_values", valuesSize, 208},
+		{"sock_values", valuesSize, 216},
+		{"mover", moverSize, 16},
+		{"glance", glanceSize, 64},
 		{"holder", holderSize, 96},
 		{"syn_cause", causeSize, 104},
 		{"sock_stacks", sockStacksSize, 80},

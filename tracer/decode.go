@@ -18,15 +18,11 @@ const (
 	valuesSize = int(unsafe.Sizeof(limboSockValues{}))
 	holderSize = int(unsafe.Sizeof(limboHolder{}))
 
-	valuesSndUna    = int(unsafe.Offsetof(limboSockValues{}.SndUna))
-	valuesRcvNxt    = int(unsafe.Offsetof(limboSockValues{}.RcvNxt))
-	valuesCopiedSeq = int(unsafe.Offsetof(limboSockValues{}.CopiedSeq))
-	valuesMoved     = int(unsafe.Offsetof(limboSockValues{}.Moved))
-
 	valuesBusy   = int(unsafe.Offsetof(limboSockValues{}.BusyJiffies))
 	valuesMemory = int(unsafe.Offsetof(limboSockValues{}.ReceiveMemory))
 	valuesBuffer = int(unsafe.Offsetof(limboSockValues{}.ReceiveBuffer))
 	valuesMinRTT = int(unsafe.Offsetof(limboSockValues{}.MinRttUs))
+	valuesHash   = int(unsafe.Offsetof(limboSockValues{}.Hash))
 )
 
 // decoder turns the kernel's bytes into flow types, field by field: a tenth of
@@ -178,23 +174,10 @@ func (d *decoder) values(b []byte, s *flow.Sock) error {
 	}
 	s.Busy = d.jiffies(le.Uint32(b[valuesBusy:]))
 	s.ReceiveMemory, s.ReceiveBuffer = le.Uint32(b[valuesMemory:]), le.Uint32(b[valuesBuffer:])
+	s.Hash = le.Uint32(b[valuesHash:])
 	s.MinRTT = minRTT(le.Uint32(b[valuesMinRTT:]))
 	d.limits(b, &s.Limits)
 	return nil
-}
-
-// moved decodes what flow.Sock.Moved promises; the kernel side has compared the cookie.
-func (d *decoder) moved(b []byte, s *flow.Sock) {
-	le := binary.LittleEndian
-	s.Moved, s.HasSocket, s.State = true, true, flow.State(b[76])
-	s.SndUna = le.Uint32(b[92:])
-	s.WriteSeq = le.Uint32(b[100:])
-	s.RcvNxt = le.Uint32(b[104:])
-	s.CopiedSeq = le.Uint32(b[108:])
-	s.LastReceive = d.jiffies(le.Uint32(b[124:]))
-	s.LastAck = d.jiffies(le.Uint32(b[128:]))
-	s.Busy = d.jiffies(le.Uint32(b[valuesBusy:]))
-	s.Expires, s.Limits.Probing = -1, -1
 }
 
 // minRTT decodes a number of microseconds that is ~0 until the first measurement

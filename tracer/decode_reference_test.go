@@ -71,14 +71,15 @@ func wantEvent(r limboEvent) flow.Event {
 	return e
 }
 
+func wantJiffies(n uint32) time.Duration {
+	if n == 1<<32-1 { // NEVER
+		return -1
+	}
+	return time.Duration(n) * time.Second / testHZ
+}
+
 func wantSock(r limboSockValues) flow.Sock {
 	has := func(f limboSockFlag) bool { return limboSockFlag(r.Flags)&f != 0 }
-	jiffies := func(n uint32) time.Duration {
-		if n == 1<<32-1 { // NEVER
-			return -1
-		}
-		return time.Duration(n) * time.Second / testHZ
-	}
 	s := flow.Sock{
 		ID: flow.ID{
 			Key:      flow.Key{Addr: r.Sk, Cookie: r.Cookie},
@@ -110,19 +111,20 @@ func wantSock(r limboSockValues) flow.Sock {
 		CopiedSeq:   r.CopiedSeq,
 		SendWindow:  r.SndWnd,
 		SRTT:        time.Duration(r.SrttUs) * time.Microsecond,
-		RTO:         jiffies(r.RtoJiffies),
-		LastReceive: jiffies(r.ReceivedJiffies),
-		LastAck:     jiffies(r.AckedJiffies),
-		LastSend:    jiffies(r.SentJiffies),
+		RTO:         wantJiffies(r.RtoJiffies),
+		LastReceive: wantJiffies(r.ReceivedJiffies),
+		LastAck:     wantJiffies(r.AckedJiffies),
+		LastSend:    wantJiffies(r.SentJiffies),
 		Waiting:     time.Duration(r.WaitingMs) * time.Millisecond,
 		Expires:     -1,
 		AcceptQueue: r.AcceptQueue,
 		AcceptLimit: r.AcceptLimit,
 
-		Busy:          jiffies(r.BusyJiffies),
+		Busy:          wantJiffies(r.BusyJiffies),
 		ReceiveMemory: r.ReceiveMemory,
 		ReceiveBuffer: r.ReceiveBuffer,
 	}
+	s.Hash = r.Hash
 	if r.MinRttUs != math.MaxUint32 {
 		s.MinRTT = time.Duration(r.MinRttUs) * time.Microsecond
 	}
@@ -130,9 +132,9 @@ func wantSock(r limboSockValues) flow.Sock {
 		s.Role = flow.RoleClient
 	}
 	if has(limboSockFlagSOCK_TIMER) {
-		s.Expires = jiffies(uint32(max(r.ExpiresJiffies, 0)))
+		s.Expires = wantJiffies(uint32(max(r.ExpiresJiffies, 0)))
 	}
-	s.Limits = wantLimits(r, jiffies)
+	s.Limits = wantLimits(r, wantJiffies)
 	return s
 }
 
@@ -140,12 +142,12 @@ func wantLimits(r limboSockValues, jiffies func(uint32) time.Duration) flow.Limi
 	l := flow.Limits{
 		HZ:                testHZ,
 		Jiffies:           r.Jiffies,
-		RTOMax:            jiffies(r.RtoMaxJiffies),
+		RTOMax:            wantJiffies(r.RtoMaxJiffies),
 		UserTimeout:       time.Duration(r.UserTimeoutMs) * time.Millisecond,
 		Probing:           -1,
 		FinTimeout:        -1,
-		KeepaliveTime:     jiffies(r.KeepaliveJiffies),
-		KeepaliveInterval: jiffies(r.IntervalJiffies),
+		KeepaliveTime:     wantJiffies(r.KeepaliveJiffies),
+		KeepaliveInterval: wantJiffies(r.IntervalJiffies),
 		KeepaliveExpires:  -1,
 		KeepaliveProbes:   r.KeepaliveProbes,
 		SynRetries:        r.SynRetries,
@@ -154,13 +156,13 @@ func wantLimits(r limboSockValues, jiffies func(uint32) time.Duration) flow.Limi
 		OrphanRetries:     r.OrphanRetries,
 	}
 	if r.ProbingJiffies >= 0 {
-		l.Probing = jiffies(uint32(r.ProbingJiffies))
+		l.Probing = wantJiffies(uint32(r.ProbingJiffies))
 	}
 	if r.FinTimeoutJiffies >= 0 {
-		l.FinTimeout = jiffies(uint32(r.FinTimeoutJiffies))
+		l.FinTimeout = wantJiffies(uint32(r.FinTimeoutJiffies))
 	}
 	if r.KeepaliveTimer != 0 {
-		l.KeepaliveExpires = jiffies(uint32(max(r.KeepaliveExpires, 0)))
+		l.KeepaliveExpires = wantJiffies(uint32(max(r.KeepaliveExpires, 0)))
 	}
 	return l
 }
@@ -180,4 +182,30 @@ func wantHeld(r limboHolder) flow.Held {
 	}
 	h.StartBoot = time.Duration(r.StartNs)
 	return h
+}
+
+// glanced is what a glance came to.
+type glanced struct {
+	is   flow.MoverIs
+	sock flow.Sock
+}
+
+func wantGlance(r limboGlance) glanced {
+	switch limboMoverIs(r.Is) {
+	case limboMoverIsMOVER_MOVED:
+	case limboMoverIsMOVER_STOPPED:
+		return glanced{is: flow.MoverStopped}
+	case limboMoverIsMOVER_GONE:
+		return glanced{is: flow.MoverGone}
+	default:
+		return glanced{is: flow.MoverGone}
+	}
+	s := flow.Sock{
+		State: flow.StateEstablished, HasSocket: true, Pending: r.Pending,
+		SndUna: r.SndUna, SndNxt: r.SndNxt, WriteSeq: r.WriteSeq, RcvNxt: r.RcvNxt, CopiedSeq: r.CopiedSeq,
+		LastReceive: wantJiffies(r.ReceivedJiffies), LastAck: wantJiffies(r.AckedJiffies), LastSend: wantJiffies(r.SentJiffies),
+		Busy: wantJiffies(r.BusyJiffies), RTO: wantJiffies(r.RtoJiffies), Expires: -1,
+	}
+	s.Limits.Probing = wantJiffies(r.ProbingJiffies)
+	return glanced{flow.MoverMoved, s}
 }

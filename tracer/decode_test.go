@@ -2,11 +2,14 @@ package tracer
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
@@ -60,6 +63,22 @@ func FuzzValues(f *testing.F) {
 
 func FuzzHolder(f *testing.F) {
 	fuzzDecoder(f, holderSize, (*decoder).holder, wantHeld)
+}
+
+func FuzzGlance(f *testing.F) {
+	decode := func(d *decoder, b []byte, g *glanced) error {
+		if len(b) < glanceSize {
+			return errors.New("too short")
+		}
+		g.is = d.glance(b, &g.sock)
+		return nil
+	}
+	for is := range byte(4) {
+		b := slices.Repeat([]byte{7, 0, 255}, glanceSize)[:glanceSize]
+		b[unsafe.Offsetof(limboGlance{}.Is)] = is
+		f.Add(b)
+	}
+	fuzzDecoder(f, glanceSize, decode, wantGlance)
 }
 
 // The fuzz targets prove the offsets; these the meaning, without the help of

@@ -269,6 +269,7 @@ func (p *limboPrograms) byName() map[string]**ebpf.Program {
 		"limbo_accept":           &p.LimboAccept,
 		"limbo_age":              &p.LimboAge,
 		"limbo_eof":              &p.LimboEof,
+		"limbo_glance":           &p.LimboGlance,
 		"limbo_holders":          &p.LimboHolders,
 		"limbo_learn":            &p.LimboLearn,
 		"limbo_listeners":        &p.LimboListeners,

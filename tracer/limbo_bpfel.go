@@ -75,6 +75,31 @@ type limboFilter struct {
 	Far  [4096]uint32
 }
 
+type limboGlance struct {
+	_     structs.HostLayout
+	Mover struct {
+		_     structs.HostLayout
+		Sk    uint64
+		Hash  uint32
+		Sport uint16
+		Dport uint16
+	}
+	SndUna          uint32
+	RcvNxt          uint32
+	CopiedSeq       uint32
+	Is              uint8
+	Pending         uint8
+	Pad             [2]uint8
+	SndNxt          uint32
+	WriteSeq        uint32
+	ReceivedJiffies uint32
+	AckedJiffies    uint32
+	SentJiffies     uint32
+	BusyJiffies     uint32
+	ProbingJiffies  uint32
+	RtoJiffies      uint32
+}
+
 type limboHolder struct {
 	_       structs.HostLayout
 	Sk      uint64
@@ -105,6 +130,25 @@ type limboMarks struct {
 		_      structs.HostLayout
 		Cookie uint64
 		State  uint64
+	}
+}
+
+type limboMoverIs uint32
+
+const (
+	limboMoverIsMOVER_GONE    limboMoverIs = 0
+	limboMoverIsMOVER_STOPPED limboMoverIs = 1
+	limboMoverIsMOVER_MOVED   limboMoverIs = 2
+)
+
+type limboMoverRow struct {
+	_    structs.HostLayout
+	Ways [8]struct {
+		_     structs.HostLayout
+		Sk    uint64
+		Hash  uint32
+		Sport uint16
+		Dport uint16
 	}
 }
 
@@ -223,12 +267,13 @@ type limboSockValues struct {
 	SynLinearTimeouts uint8
 	Retries2          uint8
 	OrphanRetries     uint8
-	Moved             uint8
-	TimerPad          [2]uint8
+	TimerPad          [3]uint8
 	BusyJiffies       uint32
 	ReceiveMemory     uint32
 	ReceiveBuffer     uint32
 	MinRttUs          uint32
+	Hash              uint32
+	HashPad           uint32
 }
 
 type limboStackCpu struct {
@@ -362,8 +407,10 @@ type limboYoungTuple struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	limboMapEvents               = "events"
+	limboMapGlances              = "glances"
 	limboMapLeakyProcesses       = "leaky_processes"
 	limboMapMarks                = "marks"
+	limboMapMovers               = "movers"
 	limboMapOldGeneration        = "old_generation"
 	limboMapSocketStacks         = "socket_stacks"
 	limboMapStackCpus            = "stack_cpus"
@@ -379,6 +426,7 @@ const (
 	limboProgLimboAccept         = "limbo_accept"
 	limboProgLimboAge            = "limbo_age"
 	limboProgLimboEof            = "limbo_eof"
+	limboProgLimboGlance         = "limbo_glance"
 	limboProgLimboHolders        = "limbo_holders"
 	limboProgLimboLearn          = "limbo_learn"
 	limboProgLimboListeners      = "limbo_listeners"
@@ -399,6 +447,7 @@ const (
 	limboVarKeepEvent            = "keep_event"
 	limboVarKeepEventType        = "keep_event_type"
 	limboVarKeepHolder           = "keep_holder"
+	limboVarKeepMoverIs          = "keep_mover_is"
 	limboVarKeepRetransmitKind   = "keep_retransmit_kind"
 	limboVarKeepSockFlag         = "keep_sock_flag"
 	limboVarKeepSockStacks       = "keep_sock_stacks"
@@ -406,6 +455,8 @@ const (
 	limboVarKeepSynCause         = "keep_syn_cause"
 	limboVarKeepUserStack        = "keep_user_stack"
 	limboVarLeakyKnown           = "leaky_known"
+	limboVarMoverMask            = "mover_mask"
+	limboVarMoversCount          = "movers_count"
 	limboVarNestedAttached       = "nested_attached"
 	limboVarPeerFilter           = "peer_filter"
 	limboVarPreemptible          = "preemptible"
@@ -487,6 +538,7 @@ type limboProgramSpecs struct {
 	LimboAccept         *ebpf.ProgramSpec `ebpf:"limbo_accept"`
 	LimboAge            *ebpf.ProgramSpec `ebpf:"limbo_age"`
 	LimboEof            *ebpf.ProgramSpec `ebpf:"limbo_eof"`
+	LimboGlance         *ebpf.ProgramSpec `ebpf:"limbo_glance"`
 	LimboHolders        *ebpf.ProgramSpec `ebpf:"limbo_holders"`
 	LimboLearn          *ebpf.ProgramSpec `ebpf:"limbo_learn"`
 	LimboListeners      *ebpf.ProgramSpec `ebpf:"limbo_listeners"`
@@ -505,8 +557,10 @@ type limboProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type limboMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	Glances        *ebpf.MapSpec `ebpf:"glances"`
 	LeakyProcesses *ebpf.MapSpec `ebpf:"leaky_processes"`
 	Marks          *ebpf.MapSpec `ebpf:"marks"`
+	Movers         *ebpf.MapSpec `ebpf:"movers"`
 	OldGeneration  *ebpf.MapSpec `ebpf:"old_generation"`
 	SocketStacks   *ebpf.MapSpec `ebpf:"socket_stacks"`
 	StackCpus      *ebpf.MapSpec `ebpf:"stack_cpus"`
@@ -534,6 +588,7 @@ type limboVariableSpecs struct {
 	KeepEvent          *ebpf.VariableSpec `ebpf:"keep_event"`
 	KeepEventType      *ebpf.VariableSpec `ebpf:"keep_event_type"`
 	KeepHolder         *ebpf.VariableSpec `ebpf:"keep_holder"`
+	KeepMoverIs        *ebpf.VariableSpec `ebpf:"keep_mover_is"`
 	KeepRetransmitKind *ebpf.VariableSpec `ebpf:"keep_retransmit_kind"`
 	KeepSockFlag       *ebpf.VariableSpec `ebpf:"keep_sock_flag"`
 	KeepSockStacks     *ebpf.VariableSpec `ebpf:"keep_sock_stacks"`
@@ -541,6 +596,8 @@ type limboVariableSpecs struct {
 	KeepSynCause       *ebpf.VariableSpec `ebpf:"keep_syn_cause"`
 	KeepUserStack      *ebpf.VariableSpec `ebpf:"keep_user_stack"`
 	LeakyKnown         *ebpf.VariableSpec `ebpf:"leaky_known"`
+	MoverMask          *ebpf.VariableSpec `ebpf:"mover_mask"`
+	MoversCount        *ebpf.VariableSpec `ebpf:"movers_count"`
 	NestedAttached     *ebpf.VariableSpec `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.VariableSpec `ebpf:"peer_filter"`
 	Preemptible        *ebpf.VariableSpec `ebpf:"preemptible"`
@@ -598,8 +655,10 @@ func (o *limboObjects) Close() error {
 // It can be passed to loadLimboObjects or ebpf.CollectionSpec.LoadAndAssign.
 type limboMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
+	Glances        *ebpf.Map `ebpf:"glances"`
 	LeakyProcesses *ebpf.Map `ebpf:"leaky_processes"`
 	Marks          *ebpf.Map `ebpf:"marks"`
+	Movers         *ebpf.Map `ebpf:"movers"`
 	OldGeneration  *ebpf.Map `ebpf:"old_generation"`
 	SocketStacks   *ebpf.Map `ebpf:"socket_stacks"`
 	StackCpus      *ebpf.Map `ebpf:"stack_cpus"`
@@ -617,8 +676,10 @@ type limboMaps struct {
 func (m *limboMaps) Close() error {
 	return _LimboClose(
 		m.Events,
+		m.Glances,
 		m.LeakyProcesses,
 		m.Marks,
+		m.Movers,
 		m.OldGeneration,
 		m.SocketStacks,
 		m.StackCpus,
@@ -647,6 +708,7 @@ type limboVariables struct {
 	KeepEvent          *ebpf.Variable `ebpf:"keep_event"`
 	KeepEventType      *ebpf.Variable `ebpf:"keep_event_type"`
 	KeepHolder         *ebpf.Variable `ebpf:"keep_holder"`
+	KeepMoverIs        *ebpf.Variable `ebpf:"keep_mover_is"`
 	KeepRetransmitKind *ebpf.Variable `ebpf:"keep_retransmit_kind"`
 	KeepSockFlag       *ebpf.Variable `ebpf:"keep_sock_flag"`
 	KeepSockStacks     *ebpf.Variable `ebpf:"keep_sock_stacks"`
@@ -654,6 +716,8 @@ type limboVariables struct {
 	KeepSynCause       *ebpf.Variable `ebpf:"keep_syn_cause"`
 	KeepUserStack      *ebpf.Variable `ebpf:"keep_user_stack"`
 	LeakyKnown         *ebpf.Variable `ebpf:"leaky_known"`
+	MoverMask          *ebpf.Variable `ebpf:"mover_mask"`
+	MoversCount        *ebpf.Variable `ebpf:"movers_count"`
 	NestedAttached     *ebpf.Variable `ebpf:"nested_attached"`
 	PeerFilter         *ebpf.Variable `ebpf:"peer_filter"`
 	Preemptible        *ebpf.Variable `ebpf:"preemptible"`
@@ -697,6 +761,7 @@ type limboPrograms struct {
 	LimboAccept         *ebpf.Program `ebpf:"limbo_accept"`
 	LimboAge            *ebpf.Program `ebpf:"limbo_age"`
 	LimboEof            *ebpf.Program `ebpf:"limbo_eof"`
+	LimboGlance         *ebpf.Program `ebpf:"limbo_glance"`
 	LimboHolders        *ebpf.Program `ebpf:"limbo_holders"`
 	LimboLearn          *ebpf.Program `ebpf:"limbo_learn"`
 	LimboListeners      *ebpf.Program `ebpf:"limbo_listeners"`
@@ -715,6 +780,7 @@ func (p *limboPrograms) Close() error {
 		p.LimboAccept,
 		p.LimboAge,
 		p.LimboEof,
+		p.LimboGlance,
 		p.LimboHolders,
 		p.LimboLearn,
 		p.LimboListeners,

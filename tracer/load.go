@@ -50,6 +50,7 @@ type Tracer struct {
 
 	syn    synSide
 	stacks stackSide
+	movers moverSide
 
 	netns    map[uint32]string // inode → path
 	second   second
@@ -108,11 +109,13 @@ func loadSpec(opts Options, cpus int) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps["marks"].MaxEntries = uint32(cpus)
 	opts.sizeStacks(spec, cpus)
+	moverMask := opts.watchMovers(spec)
 	knobs := map[string]any{
 		"watch_states": uint32(opts.Watch),
 		"cpus":         uint32(cpus),
 
 		"watch_established": opts.Established,
+		"mover_mask":        moverMask,
 		"stacks_wanted":     opts.Stacks != flow.StacksOff,
 		"stacks_always":     opts.Stacks == flow.StacksAlways,
 	}
@@ -181,7 +184,7 @@ func (t *Tracer) prepare() error {
 	if t.reader, err = ringbuf.NewReader(t.objs.Events); err != nil {
 		return fmt.Errorf("opening ring buffer: %w", err)
 	}
-	if err := errors.Join(t.prepareSYN(), t.prepareStacks()); err != nil {
+	if err := errors.Join(t.prepareSYN(), t.prepareStacks(), t.prepareMovers()); err != nil {
 		return err
 	}
 	return t.learn()

@@ -40,7 +40,7 @@ func TestSameSocket(t *testing.T) {
 		{"no cookie, no port yet", id(0, "10.0.0.1:0", there, 1), id(0, here, there, 1), false, true},
 		{"nothing but the address", flow.ID{Key: flow.Key{Addr: 0x1000}}, asked, false, true},
 	} {
-		if got := sameSocket(tt.asked, &flow.Sock{ID: tt.read, TimeWait: tt.timewait}); got != tt.want {
+		if got := sameSocket(tt.asked, 0, &flow.Sock{ID: tt.read, TimeWait: tt.timewait}); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}

@@ -53,6 +53,7 @@ type namedProgram struct {
 func (t *Tracer) programs() []namedProgram {
 	return []namedProgram{
 		{"limbo_age", t.objs.LimboAge},
+		{"limbo_glance", t.objs.LimboGlance},
 		{"limbo_holders", t.objs.LimboHolders},
 		{"limbo_listeners", t.objs.LimboListeners},
 		{"limbo_local", t.objs.LimboLocal},

@@ -35,9 +35,6 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 	for i, s := range socks {
 		binary.LittleEndian.PutUint64(buf[i*valuesSize:], s.Addr)
 		binary.LittleEndian.PutUint64(buf[i*valuesSize+8:], s.Cookie)
-		if s.Seen {
-			putSeen(buf[i*valuesSize:], s)
-		}
 	}
 	var tracking uint64
 	if track {
@@ -53,28 +50,15 @@ func (t *Tracer) readBatch(socks []*flow.Sock, track bool) error {
 		return fmt.Errorf("reading values: %w", err)
 	}
 	for i, s := range socks {
-		asked := s.ID
-		if b := buf[i*valuesSize:]; b[valuesMoved] != 0 {
-			t.decode.moved(b, s)
-			continue
-		}
+		asked, hash := s.ID, s.Hash
 		if err := t.decode.values(buf[i*valuesSize:], s); err != nil {
 			return err
 		}
-		if s.Gone || !sameSocket(asked, s) {
+		if s.Gone || !sameSocket(asked, hash, s) {
 			*s = flow.Sock{ID: asked, Gone: true}
 		}
 	}
 	return t.Causes(socks)
-}
-
-// putSeen has limbo_read compare with an earlier reading.
-func putSeen(b []byte, s *flow.Sock) {
-	le := binary.LittleEndian
-	le.PutUint32(b[valuesSndUna:], s.SndUna)
-	le.PutUint32(b[valuesRcvNxt:], s.RcvNxt)
-	le.PutUint32(b[valuesCopiedSeq:], s.CopiedSeq)
-	b[valuesMoved] = 1
 }
 
 // sameSocket tells whether what was read is the socket that was meant. Without
@@ -82,12 +66,12 @@ func putSeen(b []byte, s *flow.Sock) {
 // caller has just been given the address. A minisocket needs both: its memory is
 // used again at once, and a reading that this comes in between has the cookie of
 // the first life and the rest of the second.
-func sameSocket(asked flow.ID, read *flow.Sock) bool {
+func sameSocket(asked flow.ID, hash uint32, read *flow.Sock) bool {
 	if asked.Cookie != 0 && (asked.Cookie != read.Cookie || !read.TimeWait) {
 		return asked.Cookie == read.Cookie
 	}
 	if !asked.Peer.IsValid() {
-		return true
+		return hash == 0 || hash == read.Hash
 	}
 	return asked.NetNS == read.NetNS && asked.Peer == read.Peer &&
 		(asked.Local == read.Local || asked.Local.Port() == 0)

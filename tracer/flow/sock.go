@@ -93,12 +93,6 @@ type Sock struct {
 	Gone bool
 	// Untracked is set where the kernel side has no room to send its events.
 	Untracked bool
-	// Seen asks Read for no more than a glance: SndUna, RcvNxt and CopiedSeq are those
-	// of a reading before, which found that a program has the socket. Where the data moved since, Read may answer Moved, and then
-	// has filled in State, HasSocket, the sequence numbers except SndNxt, LastAck,
-	// LastReceive and Busy, and nothing else. It does not do so where other values
-	// may prove that what waits now has waited for longer.
-	Seen, Moved bool
 	// TimeWait marks a timewait minisocket: only FIN_WAIT2 and TIME_WAIT, few
 	// values, no holder (include/net/inet_timewait_sock.h).
 	TimeWait bool
@@ -109,6 +103,10 @@ type Sock struct {
 	Inode     uint64
 	UID       uint32
 	Role      Role
+
+	// Hash is the kernel's, of namespace, addresses and ports; 0 for minisockets. Where
+	// nothing but the address and a Hash is known, Read takes it for the identity.
+	Hash uint32
 
 	// Err and SoftErr are sk_err and sk_err_soft, errno values.
 	Err, SoftErr int32

@@ -99,6 +99,7 @@ func New(cfg Config, kernel Kernel, out Output, meter Meter, log zerolog.Logger)
 		Threshold: least,
 		Tick:      cfg.Tick,
 		NewID:     newID(cfg.BootID),
+		Movers:    kernel,
 	})
 	a.usage.counted, _ = kernel.(Counted)
 	a.onEvent = func(e *flow.Event) {
@@ -284,6 +285,9 @@ func (a *Agent) tick(now time.Duration) error {
 	}
 	if a.patrol.due(now) {
 		a.beginPatrol(now)
+	}
+	if err := a.glance(now); err != nil {
+		return err
 	}
 	a.watchDrops(now)
 	a.keepSome(now)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/detect"
 	"github.com/tcplimbo/tcplimbo/userspace/finding"
 	"github.com/tcplimbo/tcplimbo/userspace/owner"
 	"github.com/tcplimbo/tcplimbo/userspace/peer"
@@ -25,6 +26,9 @@ type Kernel interface {
 	// WalkSome does a part of a walk and reports whether it was the last; Walk
 	// makes it begin anew.
 	WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (done bool, err error)
+	detect.Movers
+	// Glance looks at sockets whose data moves; see tracer.Tracer.
+	Glance(movers []flow.Mover, fn func(i int, is flow.MoverIs, s *flow.Sock)) error
 	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)

@@ -31,6 +31,8 @@ type fakeKernel struct {
 	watching  bool
 	addresses map[flow.Key][]netip.Addr
 
+	asides
+
 	// ringMax and oldMax bound the ring and the old generation; 0: no bound.
 	ringMax, oldMax int
 	// deaf: the ring takes nothing. late: it is read later.

@@ -131,6 +131,9 @@ func (k *fakeKernel) walk(name string, want flow.WalkStates, fn func(*flow.Sock)
 	k.mu.Lock()
 	var found []flow.Sock
 	for _, s := range k.socks {
+		if _, aside := k.Aside(s.ID); aside && s.State == flow.StateEstablished && want.Waiting {
+			continue
+		}
 		if want.States.Has(s.State) && (s.State != flow.StateEstablished || !want.Waiting || waits(&s) || want.Idle > 0) {
 			found = append(found, k.reading(s))
 		}

@@ -161,3 +161,14 @@ func (a *Agent) met(s *flow.Sock) {
 		a.detector.Stalls(s, a.patrol.metAt)
 	}
 }
+
+// glance looks at the sockets whose data moves, as far as it is their turn.
+func (a *Agent) glance(now time.Duration) error {
+	movers := a.detector.Glances(now)
+	if len(movers) == 0 {
+		return nil
+	}
+	return a.kernel.Glance(movers, func(i int, is flow.MoverIs, s *flow.Sock) {
+		a.detector.Glanced(i, is, s, now)
+	})
+}

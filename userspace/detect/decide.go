@@ -49,6 +49,7 @@ func (d *Detector) Decide(v *Verdict, threshold, now time.Duration) bool {
 // turned on must not change.
 func (d *Detector) Configure(threshold [finding.KindCount]time.Duration, tick, now time.Duration) {
 	d.cfg.Threshold, d.cfg.Tick = threshold, tick
+	d.asides.wake(d.tickOf(now))
 	for _, ent := range d.entries {
 		if ent.flag != nil {
 			continue

@@ -45,6 +45,8 @@ type Config struct {
 	Tick time.Duration
 	// NewID makes a finding's id.
 	NewID func(id flow.ID, kind finding.Kind, since time.Duration) string
+	// Movers is where sockets are set aside whose data moves; nil: nowhere.
+	Movers Movers
 }
 
 // Verdict is what there is to say about a socket.
@@ -94,6 +96,7 @@ type Detector struct {
 	// are looked at when something else is, or a tick later, which is how late a
 	// finding may be.
 	patient queue
+	asides  asides
 	free    []*entry
 	flagged int
 	// unseen counts the tracked sockets that moved on and no event said so.
@@ -113,6 +116,7 @@ type Detector struct {
 func New(cfg Config) *Detector {
 	return &Detector{
 		cfg:     cfg,
+		asides:  asides{movers: cfg.Movers},
 		entries: make(map[uint64]*entry),
 		probes:  make([]flow.Sock, batch),
 

@@ -15,10 +15,7 @@ func (d *Detector) Due(now time.Duration) []*flow.Sock {
 		for len(*q) > 0 && (*q)[0].deadline <= now && len(d.due) < batch {
 			ent := (*q)[0].entry
 			p := &d.probes[len(d.due)]
-			*p = flow.Sock{ID: ent.sock.ID}
-			if ent.glances() {
-				p.Seen, p.SndUna, p.RcvNxt, p.CopiedSeq = true, ent.sock.SndUna, ent.sock.RcvNxt, ent.sock.CopiedSeq
-			}
+			*p = flow.Sock{ID: ent.sock.ID, Hash: ent.sock.Hash}
 			d.due = append(d.due, ent)
 			d.probing = append(d.probing, p)
 			// Out of the way of the next; Judge plans it again.

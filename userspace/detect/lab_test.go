@@ -31,16 +31,63 @@ type lab struct {
 	d    *Detector
 	now  time.Duration
 	live map[uint64]flow.Sock
-	// reads counts how often sockets were read, glances those of them that only
-	// told of a move. With whole, none is a glance.
+	// reads counts how often sockets were read, glances how often they were glanced at.
 	reads, glances int
-	whole          bool
+	// aside are those that are set aside, by place; nil where none can be.
+	aside map[uint32]flow.Mover
 }
 
 func newLab(t *testing.T, threshold [finding.KindCount]time.Duration) *lab {
 	return &lab{
 		t: t, now: born, live: map[uint64]flow.Sock{},
 		d: New(Config{Threshold: threshold, Tick: tick, NewID: testID}),
+	}
+}
+
+// newMoverLab is one that has room for movers.
+func newMoverLab(t *testing.T, threshold [finding.KindCount]time.Duration) *lab {
+	l := &lab{t: t, now: born, live: map[uint64]flow.Sock{}, aside: map[uint32]flow.Mover{}}
+	l.d = New(Config{Threshold: threshold, Tick: tick, NewID: testID, Movers: l})
+	return l
+}
+
+// eachLab runs a test where sockets can be set aside, and where they cannot.
+func eachLab(t *testing.T, threshold [finding.KindCount]time.Duration, test func(t *testing.T, l *lab)) {
+	t.Helper()
+	t.Run("set aside", func(t *testing.T) { test(t, newMoverLab(t, threshold)) })
+	t.Run("no room", func(t *testing.T) { test(t, newLab(t, threshold)) })
+}
+
+// placeOf: as in a table, what has the address has the place.
+func placeOf(addr uint64) uint32 { return uint32(addr % 4096) }
+
+func (l *lab) SetAside(m *flow.Mover) (uint32, bool) {
+	l.aside[placeOf(m.Addr)] = *m
+	return placeOf(m.Addr), true
+}
+
+func (l *lab) Aside(id flow.ID) (uint32, bool) {
+	m, ok := l.aside[placeOf(id.Addr)]
+	return placeOf(id.Addr), ok && m.Local == id.Local.Port() && m.Peer == id.Peer.Port()
+}
+
+func (l *lab) TakeBack(place uint32) { delete(l.aside, place) }
+
+// glance is the part of tracer.Tracer.Glance, and of bpf/movers.h.
+func (l *lab) glance() {
+	for i, m := range l.d.Glances(l.now) {
+		l.glances++
+		is, ok := l.live[m.Addr]
+		switch {
+		case !ok || is.Hash != m.Hash || is.State != flow.StateEstablished:
+			l.d.Glanced(i, flow.MoverGone, &flow.Sock{}, l.now)
+		case pending(&is) && is.SndUna == m.SndUna && is.RcvNxt == m.RcvNxt,
+			is.RcvNxt != is.CopiedSeq && is.CopiedSeq == m.CopiedSeq:
+			l.d.Glanced(i, flow.MoverStopped, &flow.Sock{}, l.now)
+		default:
+			s := glanced(&is)
+			l.d.Glanced(i, flow.MoverMoved, &s, l.now)
+		}
 	}
 }
 
@@ -61,7 +108,7 @@ func identity(addr, cookie uint64) flow.ID {
 // socket is what a reading of a stuck socket shows: all is read, all is sent.
 func socket(addr, cookie uint64, state flow.State) flow.Sock {
 	return flow.Sock{
-		ID: identity(addr, cookie), State: state, HasSocket: true, SendWindow: 65535,
+		ID: identity(addr, cookie), State: state, HasSocket: true, Hash: uint32(cookie) + 1, SendWindow: 65535,
 		LastSend: time.Hour, LastAck: time.Hour, LastReceive: time.Hour, Waiting: -1, Expires: -1,
 	}
 }
@@ -128,41 +175,28 @@ func (l *lab) read(socks []*flow.Sock) {
 	for _, s := range socks {
 		is, ok := l.live[s.Addr]
 		if !ok || (s.Cookie != 0 && is.Cookie != s.Cookie) ||
-			(s.Cookie == 0 && s.Peer.IsValid() && is.Peer != s.Peer) {
+			(s.Cookie == 0 && s.Peer.IsValid() && is.Peer != s.Peer) ||
+			(s.Cookie == 0 && !s.Peer.IsValid() && s.Hash != 0 && is.Hash != s.Hash) {
 			*s = flow.Sock{ID: s.ID, Gone: true}
-			continue
-		}
-		if s.Seen && !l.whole && moved(s, &is) {
-			l.glances++
-			*s = glanced(s.ID, &is)
 			continue
 		}
 		*s = is
 	}
 }
 
-// moved is glance() of bpf/reading.h.
-func moved(seen, is *flow.Sock) bool {
-	switch {
-	case is.Cookie == 0, is.State != flow.StateEstablished, !is.HasSocket, is.Pending == timeProbe0:
-		return false
-	case pending(is) && is.SndUna == seen.SndUna && is.RcvNxt == seen.RcvNxt:
-		return false
+// glanced is what Glance promises of a socket that moved.
+func glanced(is *flow.Sock) flow.Sock {
+	s := flow.Sock{SndUna: is.SndUna, SndNxt: is.SndNxt, WriteSeq: is.WriteSeq, RcvNxt: is.RcvNxt, CopiedSeq: is.CopiedSeq}
+	if pending(is) {
+		s.Pending, s.RTO, s.Limits.Probing = is.Pending, is.RTO, is.Limits.Probing
+		s.LastReceive, s.LastAck, s.LastSend, s.Busy = is.LastReceive, is.LastAck, is.LastSend, is.Busy
 	}
-	return is.RcvNxt == is.CopiedSeq || is.CopiedSeq != seen.CopiedSeq
-}
-
-// glanced is what flow.Sock.Moved promises.
-func glanced(id flow.ID, is *flow.Sock) flow.Sock {
-	return flow.Sock{
-		ID: id, Seen: true, Moved: true, State: is.State, HasSocket: is.HasSocket,
-		SndUna: is.SndUna, WriteSeq: is.WriteSeq, RcvNxt: is.RcvNxt, CopiedSeq: is.CopiedSeq,
-		LastAck: is.LastAck, LastReceive: is.LastReceive, Busy: is.Busy, Expires: -1,
-	}
+	return s
 }
 
 // look judges what is due, as the agent does at each wake-up.
 func (l *lab) look() {
+	l.glance()
 	for range 100 {
 		due := l.d.Due(l.now)
 		if len(due) == 0 {
@@ -254,6 +288,35 @@ func checkDetector(t testing.TB, d *Detector) {
 		t.Fatalf("Connecting = %d, want %d", d.Connecting(), connecting)
 	}
 	checkNext(t, d)
+	checkAsides(t, d)
+}
+
+// checkAsides: whoever is set aside has one turn, and is no entry.
+func checkAsides(t testing.TB, d *Detector) {
+	t.Helper()
+	turns := map[uint32]int{}
+	for i, slot := range d.asides.wheel {
+		for _, turn := range slot {
+			if d.asides.lives[turn.place] != turn.life {
+				continue
+			}
+			turns[turn.place]++
+			if turn.due <= d.asides.at || turn.due%wheelTicks != uint64(i) {
+				t.Fatalf("place %d is due in tick %d, in slot %d at tick %d", turn.place, turn.due, i, d.asides.at)
+			}
+			if e := d.entries[turn.mover.Addr]; e != nil && e.sock.Hash == turn.mover.Hash {
+				t.Fatalf("%#x is an entry and set aside", turn.mover.Addr)
+			}
+		}
+	}
+	for place, life := range d.asides.lives {
+		if turns[uint32(place)] != int(life%2) {
+			t.Fatalf("place %d, life %d, has %d turns", place, life, turns[uint32(place)])
+		}
+	}
+	if len(turns) != d.asides.count {
+		t.Fatalf("%d are set aside, and %d counted", len(turns), d.asides.count)
+	}
 }
 
 func checkNext(t testing.TB, d *Detector) {

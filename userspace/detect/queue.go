@@ -37,9 +37,6 @@ type entry struct {
 	// mark is meant in ESTABLISHED.
 	mark mark
 
-	// whole: the next reading has to be a whole one, see flow.Sock.Seen.
-	whole bool
-
 	// in is the queue that it is in, at index; that has the deadline.
 	in    *queue
 	index int

@@ -60,7 +60,7 @@ func (d *Detector) candidate(id flow.ID) *entry {
 }
 
 // await plans the next look at a socket that is not flagged; without anything
-// that waits it is forgotten.
+// that waits it is forgotten, and with what may well move it is set aside.
 func (d *Detector) await(ent *entry, now time.Duration) {
 	threshold := d.threshold(ent)
 	next, ok := ent.mark.next(now, threshold)
@@ -69,6 +69,8 @@ func (d *Detector) await(ent *entry, now time.Duration) {
 		d.remove(ent)
 	case threshold == 0:
 		d.schedule(ent, now+idlePoll)
+	case d.setAside(ent, next, now):
+		d.remove(ent)
 	default:
 		d.schedule(ent, next)
 	}
@@ -79,41 +81,16 @@ func (d *Detector) retransmits(ent *entry, e *flow.Event) {
 	if ent != nil || e.New != flow.StateEstablished || d.cfg.Threshold[finding.EstablishedStalled] == 0 {
 		return
 	}
+	if d.asides.has(e.ID) {
+		return // it moved at the last glance, and the next one is in time for what stopped since
+	}
 	if ent = d.candidate(e.ID); ent != nil {
 		d.schedule(ent, e.Time)
 	}
 }
 
-// glances: whether its data has moved is all there is to know of a socket, unless
-// it has not.
-func (ent *entry) glances() bool {
-	return ent.kind == finding.EstablishedStalled && ent.flag == nil && !ent.whole && ent.mark != noMark &&
-		ent.mark.accept == nothing
-}
-
-// glance takes a reading that says of a socket that its data has moved. All that
-// mark.take needs is in it; where the kernel's stamps prove more than two readings
-// do, and that is over, the socket is read whole.
-func (d *Detector) glance(ent *entry, s *flow.Sock, now time.Duration) {
-	is := &ent.sock
-	ent.missed = false
-	ent.mark.take(is, s, now)
-	is.SndUna, is.WriteSeq, is.RcvNxt, is.CopiedSeq = s.SndUna, s.WriteSeq, s.RcvNxt, s.CopiedSeq
-	if threshold := d.threshold(ent); threshold > 0 && ent.mark.long(now, threshold) {
-		ent.whole = true
-		d.schedule(ent, now)
-		return
-	}
-	d.await(ent, now)
-}
-
 // judgeStall decides about an ESTABLISHED socket.
 func (d *Detector) judgeStall(ent *entry, s *flow.Sock, now time.Duration) {
-	if s.Moved {
-		d.glance(ent, s, now)
-		return
-	}
-	ent.whole = false
 	before := ent.sock
 	ent.missed = false
 	ent.mark.take(&before, s, now)

@@ -139,12 +139,13 @@ func TestRetransmissionsWake(t *testing.T) {
 }
 
 func TestWithdrawStall(t *testing.T) {
-	l := newLab(t, testThreshold)
-	l.put(unread(0x100))
-	l.stalls(0x100)
-	v := l.at(born+stallAfter, "open not_reading")[0]
-	l.d.Withdraw(&v, l.now)
-	l.change(0x100, func(s *flow.Sock) { s.CopiedSeq = s.RcvNxt })
-	l.at(l.now + tick)
-	l.watched(0, 0)
+	eachLab(t, testThreshold, func(t *testing.T, l *lab) {
+		l.put(unread(0x100))
+		l.stalls(0x100)
+		v := l.at(born+stallAfter, "open not_reading")[0]
+		l.d.Withdraw(&v, l.now)
+		l.change(0x100, func(s *flow.Sock) { s.CopiedSeq = s.RcvNxt })
+		l.at(l.now + tick)
+		l.watched(0, 0)
+	})
 }

@@ -170,6 +170,18 @@ func (s *Source) AgePace() time.Duration { return idle }
 // Events implements the kernel side; there are none.
 func (s *Source) Events(func(*flow.Event)) error { return nil }
 
+// SetAside implements the kernel side; what moves is only to be told by a reading.
+func (s *Source) SetAside(*flow.Mover) (uint32, bool) { return 0, false }
+
+// Aside implements the kernel side; nothing is set aside.
+func (s *Source) Aside(flow.ID) (uint32, bool) { return 0, false }
+
+// TakeBack implements the kernel side; nothing is set aside.
+func (s *Source) TakeBack(uint32) {}
+
+// Glance implements the kernel side; nothing is set aside.
+func (s *Source) Glance([]flow.Mover, func(int, flow.MoverIs, *flow.Sock)) error { return nil }
+
 // Recall implements the kernel side; nothing is known of the past.
 func (s *Source) Recall(flow.Key) (flow.Task, time.Duration, bool) { return flow.Task{}, 0, false }
 

@@ -1,0 +1,214 @@
+package detect
+
+import (
+	"time"
+
+	"github.com/tcplimbo/tcplimbo/tracer/flow"
+	"github.com/tcplimbo/tcplimbo/userspace/finding"
+)
+
+// Nearly all ESTABLISHED sockets where something waits move it, and go on doing so:
+// until one stops there is nothing to decide. They are set aside, with a moment for
+// the next glance, and are no entries.
+
+// Movers is where sockets are set aside; see tracer.Tracer.
+type Movers interface {
+	// SetAside has walks leave out a socket that was read; false if that cannot be.
+	SetAside(m *flow.Mover) (place uint32, ok bool)
+	// Aside returns the place of a socket that is set aside.
+	Aside(id flow.ID) (place uint32, ok bool)
+	// TakeBack gives a place up.
+	TakeBack(place uint32)
+}
+
+// wheelTicks: what is due later than in so many ticks comes by more than once.
+const wheelTicks = 64
+
+// asides are the sockets that are set aside, by when the next glance at them is due.
+// All that is known of one stands in its turn, and these are gone through in their
+// order: it is getting at memory that costs.
+type asides struct {
+	movers Movers
+	wheel  [wheelTicks][]turn
+	at     uint64 // the tick up to which it was gone through
+	// lives tell a place's present turn from older ones: odd while somebody has it.
+	lives []uint16
+	count int
+
+	due  []turn
+	seen []flow.Mover
+}
+
+// turn is a socket and when it is looked at next.
+type turn struct {
+	due uint64 // tick
+	// write and read are those of mark.
+	write, read time.Duration
+	mover       flow.Mover
+	place       uint32
+	life        uint16
+}
+
+func (d *Detector) tickOf(at time.Duration) uint64 { return uint64(at / d.cfg.Tick) }
+
+// setAside leaves a socket that is not flagged to glances until next; false if it must
+// stay an entry: it has no place, it is looked at too soon, or not by the threshold that
+// all have.
+func (d *Detector) setAside(ent *entry, next, now time.Duration) bool {
+	a := &d.asides
+	if a.movers == nil || ent.decided || ent.mark.accept != nothing || next < now+2*d.cfg.Tick {
+		return false
+	}
+	s := &ent.sock
+	t := turn{write: ent.mark.write, read: ent.mark.read, mover: flow.Mover{
+		Addr: s.Addr, Hash: s.Hash, Local: s.Local.Port(), Peer: s.Peer.Port(),
+		SndUna: s.SndUna, RcvNxt: s.RcvNxt, CopiedSeq: s.CopiedSeq,
+	}}
+	var ok bool
+	if t.place, ok = a.movers.SetAside(&t.mover); !ok {
+		return false
+	}
+	t.life = a.begin(t.place)
+	a.put(t, d.tickOf(next))
+	return true
+}
+
+// begin gives a place to a socket, and takes it from the one that had the address before.
+func (a *asides) begin(place uint32) (life uint16) {
+	if n := int(place) + 1 - len(a.lives); n > 0 {
+		a.lives = append(a.lives, make([]uint16, n)...)
+	}
+	if a.taken(place) {
+		a.lives[place] += 2
+	} else {
+		a.lives[place]++
+		a.count++
+	}
+	return a.lives[place]
+}
+
+func (a *asides) taken(place uint32) bool { return a.lives[place]%2 == 1 }
+
+// giveUp frees a place.
+func (a *asides) giveUp(place uint32) {
+	if int(place) < len(a.lives) && a.taken(place) {
+		a.lives[place]++
+		a.count--
+	}
+	a.movers.TakeBack(place)
+}
+
+// has reports whether a socket is set aside.
+func (a *asides) has(id flow.ID) bool {
+	if a.count == 0 {
+		return false
+	}
+	_, ok := a.movers.Aside(id)
+	return ok
+}
+
+// put plans a glance. What is due between two ticks is looked at before, for it may
+// have stopped.
+func (a *asides) put(t turn, due uint64) {
+	t.due = max(due, a.at+1)
+	slot := &a.wheel[t.due%wheelTicks]
+	*slot = append(*slot, t)
+}
+
+// Glances returns the sockets to look at now; the caller tells of each by Glanced. They
+// are valid until the next call.
+func (d *Detector) Glances(now time.Duration) []flow.Mover {
+	a, to := &d.asides, d.tickOf(now)
+	a.due, a.seen = a.due[:0], a.seen[:0]
+	if a.count > 0 {
+		for tick := a.at + 1; tick <= to && tick <= a.at+wheelTicks; tick++ {
+			a.turnUp(&a.wheel[tick%wheelTicks], to)
+		}
+	}
+	a.at = max(a.at, to)
+	return a.seen
+}
+
+func (a *asides) turnUp(slot *[]turn, to uint64) {
+	later := (*slot)[:0]
+	for i := range *slot {
+		switch t := &(*slot)[i]; {
+		case a.lives[t.place] != t.life: // given up
+		case t.due > to:
+			later = append(later, *t)
+		default:
+			a.due = append(a.due, *t)
+			a.seen = append(a.seen, t.mover)
+		}
+	}
+	*slot = later
+}
+
+// wake makes all due in the tick after this one.
+func (a *asides) wake(at uint64) {
+	a.due = a.due[:0]
+	for i := range a.wheel {
+		a.due = append(a.due, a.wheel[i]...)
+		a.wheel[i] = a.wheel[i][:0]
+	}
+	a.at = at
+	for i := range a.due {
+		a.put(a.due[i], at+1)
+	}
+}
+
+// Glanced takes what a glance at one of Glances came to. Of a socket that moved, s has
+// what tells since when what waits now has been waiting; see tracer.Tracer.Glance.
+func (d *Detector) Glanced(i int, is flow.MoverIs, s *flow.Sock, now time.Duration) {
+	a := &d.asides
+	t := &a.due[i]
+	switch is {
+	case flow.MoverGone:
+		a.giveUp(t.place)
+		return
+	case flow.MoverStopped:
+		d.comeBack(t, now)
+		return
+	case flow.MoverMoved:
+	}
+	threshold := d.cfg.Threshold[finding.EstablishedStalled]
+	m := moved(s, now)
+	t.write, t.read = m.write, m.read
+	t.mover.SndUna, t.mover.RcvNxt, t.mover.CopiedSeq = s.SndUna, s.RcvNxt, s.CopiedSeq
+	next, waits := m.next(now, threshold)
+	switch {
+	case !waits:
+		a.giveUp(t.place)
+	case m.long(now, threshold):
+		d.comeBack(t, now)
+	default:
+		a.put(*t, d.tickOf(next))
+	}
+}
+
+// moved is the mark of a socket all of whose data has moved.
+func moved(s *flow.Sock, now time.Duration) mark {
+	return mark{
+		write:  lasting(nothing, pending(s), false, now, silence(s)),
+		read:   lasting(nothing, Waiting(s), false, now, 0),
+		accept: nothing,
+	}
+}
+
+// comeBack makes an entry of a socket that was set aside, to be read whole. Where there
+// are too many, the next walk finds it.
+func (d *Detector) comeBack(t *turn, now time.Duration) {
+	d.asides.giveUp(t.place)
+	is := &t.mover
+	if d.entries[is.Addr] != nil {
+		return // the address serves another socket, which has left ESTABLISHED
+	}
+	ent := d.candidate(flow.ID{Key: flow.Key{Addr: is.Addr}})
+	if ent == nil {
+		return
+	}
+	ent.mark = mark{write: t.write, read: t.read, accept: nothing}
+	ent.sock.Hash = is.Hash
+	ent.sock.SndUna, ent.sock.RcvNxt, ent.sock.CopiedSeq = is.SndUna, is.RcvNxt, is.CopiedSeq
+	d.schedule(ent, now)
+}
