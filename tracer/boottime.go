@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,7 +11,9 @@ import (
 // events (bpf_ktime_get_boot_ns).
 func BootTime() time.Duration {
 	var ts unix.Timespec
-	// CLOCK_BOOTTIME exists since 2.6.39; it cannot fail.
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
+	// CLOCK_BOOTTIME exists since 2.6.39; it cannot fail. Raw, because it does not
+	// block: of other system calls the Go runtime's monitor thread is told, which an
+	// idle agent would wake with each.
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&ts)), 0)
 	return time.Duration(ts.Nano())
 }

@@ -150,9 +150,9 @@ func putMover(b []byte, m *flow.Mover) {
 
 // Glance looks at sockets and calls fn for each, in their order. Of one that moved, the
 // socket has the sequence numbers, and if it has written what is not acknowledged,
-// Pending, LastReceive, LastAck, LastSend, Busy, RTO and Limits.Probing. Nothing else is
-// there, and of the others, nothing. It is only valid during the call.
-func (t *Tracer) Glance(movers []flow.Mover, fn func(i int, is flow.MoverIs, s *flow.Sock)) error {
+// Pending, LastReceive, LastAck, LastSend, Busy, RTO and Limits.Probing. Nothing else of it
+// means anything, and of the others, nothing. It is only valid during the call.
+func (t *Tracer) Glance(movers []flow.Mover, fn func(is flow.MoverIs, s *flow.Sock)) error {
 	for from := 0; from < len(movers); from += valuesMax {
 		some := movers[from:min(from+valuesMax, len(movers))]
 		buf, err := t.glanceSome(some)
@@ -161,7 +161,7 @@ func (t *Tracer) Glance(movers []flow.Mover, fn func(i int, is flow.MoverIs, s *
 		}
 		for i := range some {
 			is := t.decode.glance(buf[i*glanceSize:], &t.movers.sock)
-			fn(from+i, is, &t.movers.sock)
+			fn(is, &t.movers.sock)
 		}
 	}
 	return nil
@@ -190,10 +190,10 @@ func (t *Tracer) glanceSome(movers []flow.Mover) ([]byte, error) {
 	return buf, nil
 }
 
-// glance decodes a struct glance.
+// glance decodes a struct glance. What it sets of a socket it always sets, and it has
+// nothing to do with the rest.
 func (d *decoder) glance(b []byte, s *flow.Sock) flow.MoverIs {
 	le := binary.LittleEndian
-	*s = flow.Sock{}
 	switch limboMoverIs(b[28]) {
 	case limboMoverIsMOVER_MOVED:
 	case limboMoverIsMOVER_STOPPED:

@@ -30,7 +30,7 @@ func setAside(t *testing.T, tr *Tracer, s flow.Sock) uint32 {
 func glanceAt(t *testing.T, tr *Tracer, before flow.Sock) (is flow.MoverIs, s flow.Sock) {
 	t.Helper()
 	calls := 0
-	err := tr.Glance([]flow.Mover{moverOf(before)}, func(_ int, i flow.MoverIs, sock *flow.Sock) {
+	err := tr.Glance([]flow.Mover{moverOf(before)}, func(i flow.MoverIs, sock *flow.Sock) {
 		calls++
 		is, s = i, *sock
 	})
@@ -161,13 +161,13 @@ func TestGlanceAtMany(t *testing.T) {
 		}
 	}
 	next := 0
-	err := tr.Glance(movers, func(i int, is flow.MoverIs, s *flow.Sock) {
+	err := tr.Glance(movers, func(is flow.MoverIs, s *flow.Sock) {
 		want := flow.MoverStopped
-		if i%2 == 0 {
+		if next%2 == 0 {
 			want = flow.MoverMoved
 		}
-		if i != next || is != want || (is == flow.MoverMoved && s.Unread() != uint32(9+i)) {
-			t.Errorf("told of %d, want %d: %v, %d bytes unread, want %v", i, next, is, s.Unread(), want)
+		if is != want || (is == flow.MoverMoved && s.Unread() != uint32(9+next)) {
+			t.Errorf("socket %d: %v, %d bytes unread, want %v", next, is, s.Unread(), want)
 		}
 		next++
 	})

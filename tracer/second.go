@@ -144,9 +144,9 @@ func misses(prog *ebpf.Program) uint64 {
 	if prog == nil {
 		return 0
 	}
-	stats, err := prog.Stats()
+	n, err := recursionMisses(prog.FD())
 	if err != nil {
 		return 0
 	}
-	return stats.RecursionMisses
+	return n
 }

@@ -8,11 +8,14 @@ import (
 	"github.com/tcplimbo/tcplimbo/tracer/flow"
 )
 
-// noteRing keeps the most that waited in the ring buffer when it was read.
-func (t *Tracer) noteRing() {
-	if !t.closed { // its memory is not mapped then
-		t.ringFill = max(t.ringFill, uint64(t.reader.AvailableBytes()))
+// noteRing returns how many bytes wait in the ring buffer, and keeps the most that did.
+func (t *Tracer) noteRing() (waiting int) {
+	if t.closed { // its memory is not mapped then
+		return 0
 	}
+	waiting = t.reader.AvailableBytes()
+	t.ringFill = max(t.ringFill, uint64(waiting))
+	return waiting
 }
 
 // Usage returns how full the maps are and what the programs cost. It makes some

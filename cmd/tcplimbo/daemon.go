@@ -123,6 +123,7 @@ func agentConfig(in *agentInput) agent.Config {
 		BootID:   bootID(),
 		ProcRoot: procRoot,
 		BootTime: tracer.BootTime,
+		Ticker:   newTicker,
 		CPUTime:  cpuTime,
 		Now:      time.Now,
 		Ready:    in.Ready,

@@ -5,6 +5,9 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+
+	"github.com/tcplimbo/tcplimbo/userspace/agent"
+	"github.com/tcplimbo/tcplimbo/userspace/ticker"
 )
 
 // takeLess has the daemon take less of the host, once it has started.
@@ -20,6 +23,15 @@ func oneProcessor() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
+}
+
+// newTicker makes the agent's ticker: the kernel's timer, or Go's where there is none.
+func newTicker(period time.Duration) agent.Ticker {
+	t, err := ticker.New(period)
+	if err != nil {
+		return agent.GoTicker{Ticker: time.NewTicker(period)}
+	}
+	return t
 }
 
 // timerSlack is how much later than asked for a thread may be woken. Go's runtime has one that looks at

@@ -44,7 +44,7 @@ type Agent struct {
 	usage             usage
 	flush             flush
 	nextAge, nextTick time.Duration
-	ticker            *time.Ticker
+	ticker            Ticker
 	// quiet is until when no sockets are judged, because looking for holders
 	// or other ends has just cost much.
 	quiet, holderCost time.Duration
@@ -156,7 +156,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.storm = a.cfg.BootTime()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	a.ticker = time.NewTicker(a.cfg.Tick)
+	a.ticker = a.newTicker()
 	defer a.ticker.Stop()
 	for {
 		select {
@@ -164,7 +164,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return a.last()
 		case s := <-a.cfg.Reload:
 			a.apply(s)
-		case <-a.ticker.C:
+		case <-a.ticker.Chan():
 			a.nextTick = a.started
 		case <-timer.C:
 		}
@@ -176,6 +176,13 @@ func (a *Agent) Run(ctx context.Context) error {
 			timer.Reset(d)
 		}
 	}
+}
+
+func (a *Agent) newTicker() Ticker {
+	if a.cfg.Ticker != nil {
+		return a.cfg.Ticker(a.cfg.Tick)
+	}
+	return GoTicker{time.NewTicker(a.cfg.Tick)}
 }
 
 // sleep returns how long until there is something to do that does not wait for the

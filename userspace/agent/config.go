@@ -28,7 +28,7 @@ type Kernel interface {
 	WalkSome(want flow.WalkStates, fn func(*flow.Sock)) (done bool, err error)
 	detect.Movers
 	// Glance looks at sockets whose data moves; see tracer.Tracer.
-	Glance(movers []flow.Mover, fn func(i int, is flow.MoverIs, s *flow.Sock)) error
+	Glance(movers []flow.Mover, fn func(is flow.MoverIs, s *flow.Sock)) error
 	Recall(key flow.Key) (opener flow.Task, since time.Duration, ok bool)
 	// Cookie makes the cookie of a socket that has none; see tracer.Tracer.
 	Cookie(id flow.ID) (uint64, error)
@@ -78,6 +78,19 @@ type Meter interface {
 	Usage(u flow.Usage)
 }
 
+// Ticker is what a time.Ticker does.
+type Ticker interface {
+	Chan() <-chan time.Time
+	Reset(period time.Duration)
+	Stop()
+}
+
+// GoTicker is a time.Ticker as a Ticker.
+type GoTicker struct{ *time.Ticker }
+
+// Chan implements Ticker.
+func (t GoTicker) Chan() <-chan time.Time { return t.C }
+
 // Config is what an Agent needs.
 type Config struct {
 	Settings
@@ -94,6 +107,8 @@ type Config struct {
 	// BootTime is the clock of events and ages, Now the wall clock.
 	BootTime func() time.Duration
 	Now      func() time.Time
+	// Ticker makes the loop's ticker; nil: a time.Ticker.
+	Ticker func(period time.Duration) Ticker
 	// CPUTime is what the process has used of all CPUs. Walks are spaced by
 	// what they cost, and on a busy host they take longer than that.
 	CPUTime func() time.Duration

@@ -29,11 +29,11 @@ func (a *asides) Aside(id flow.ID) (uint32, bool) {
 func (a *asides) TakeBack(place uint32) { delete(a.movers, place) }
 
 // Glance implements Kernel.
-func (k *fakeKernel) Glance(movers []flow.Mover, fn func(i int, is flow.MoverIs, s *flow.Sock)) error {
+func (k *fakeKernel) Glance(movers []flow.Mover, fn func(is flow.MoverIs, s *flow.Sock)) error {
 	if err := k.call("Glance"); err != nil {
 		return err
 	}
-	for i, m := range movers {
+	for _, m := range movers {
 		k.mu.Lock()
 		s, ok := k.socks[m.Addr]
 		k.mu.Unlock()
@@ -44,7 +44,7 @@ func (k *fakeKernel) Glance(movers []flow.Mover, fn func(i int, is flow.MoverIs,
 		case s.WriteSeq != s.SndUna && s.SndUna == m.SndUna && s.RcvNxt == m.RcvNxt, s.RcvNxt != s.CopiedSeq && s.CopiedSeq == m.CopiedSeq:
 			is = flow.MoverStopped
 		}
-		fn(i, is, &s)
+		fn(is, &s)
 	}
 	return nil
 }

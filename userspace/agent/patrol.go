@@ -168,7 +168,7 @@ func (a *Agent) glance(now time.Duration) error {
 	if len(movers) == 0 {
 		return nil
 	}
-	return a.kernel.Glance(movers, func(i int, is flow.MoverIs, s *flow.Sock) {
-		a.detector.Glanced(i, is, s, now)
+	return a.kernel.Glance(movers, func(is flow.MoverIs, s *flow.Sock) {
+		a.detector.Glanced(is, s, now)
 	})
 }

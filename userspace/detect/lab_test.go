@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"testing"
@@ -75,18 +76,18 @@ func (l *lab) TakeBack(place uint32) { delete(l.aside, place) }
 
 // glance is the part of tracer.Tracer.Glance, and of bpf/movers.h.
 func (l *lab) glance() {
-	for i, m := range l.d.Glances(l.now) {
+	for _, m := range l.d.Glances(l.now) {
 		l.glances++
 		is, ok := l.live[m.Addr]
 		switch {
 		case !ok || is.Hash != m.Hash || is.State != flow.StateEstablished:
-			l.d.Glanced(i, flow.MoverGone, &flow.Sock{}, l.now)
+			l.d.Glanced(flow.MoverGone, &flow.Sock{}, l.now)
 		case pending(&is) && is.SndUna == m.SndUna && is.RcvNxt == m.RcvNxt,
 			is.RcvNxt != is.CopiedSeq && is.CopiedSeq == m.CopiedSeq:
-			l.d.Glanced(i, flow.MoverStopped, &flow.Sock{}, l.now)
+			l.d.Glanced(flow.MoverStopped, &flow.Sock{}, l.now)
 		default:
 			s := glanced(&is)
-			l.d.Glanced(i, flow.MoverMoved, &s, l.now)
+			l.d.Glanced(flow.MoverMoved, &s, l.now)
 		}
 	}
 }
@@ -291,12 +292,25 @@ func checkDetector(t testing.TB, d *Detector) {
 	checkAsides(t, d)
 }
 
+// all are the turns of a tick.
+func (p *page) all() iter.Seq[*turn] {
+	return func(yield func(*turn) bool) {
+		for ; p != nil; p = p.next {
+			for i := range p.count {
+				if !yield(&p.turns[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // checkAsides: whoever is set aside has one turn, and is no entry.
 func checkAsides(t testing.TB, d *Detector) {
 	t.Helper()
 	turns := map[uint32]int{}
 	for i, slot := range d.asides.wheel {
-		for _, turn := range slot {
+		for turn := range slot.all() {
 			if d.asides.lives[turn.place] != turn.life {
 				continue
 			}

@@ -29,15 +29,30 @@ const wheelTicks = 64
 // order: it is getting at memory that costs.
 type asides struct {
 	movers Movers
-	wheel  [wheelTicks][]turn
+	wheel  [wheelTicks]*page
 	at     uint64 // the tick up to which it was gone through
 	// lives tell a place's present turn from older ones: odd while somebody has it.
 	lives []uint16
 	count int
 
-	due  []turn
-	seen []flow.Mover
+	// due are the turns of the last Glances, seen the same for its caller; answers have
+	// come of those before took of takenOf.
+	due     *page
+	seen    []flow.Mover
+	takenOf *page
+	took    int
+	free    *page
 }
+
+// page is a part of the turns of a tick. All have the same size and serve again, so that
+// thousands that come at once leave nothing behind in the tick where they came.
+type page struct {
+	turns [pageTurns]turn
+	count int
+	next  *page
+}
+
+const pageTurns = 63 // 4 KiB
 
 // turn is a socket and when it is looked at next.
 type turn struct {
@@ -69,7 +84,7 @@ func (d *Detector) setAside(ent *entry, next, now time.Duration) bool {
 		return false
 	}
 	t.life = a.begin(t.place)
-	a.put(t, d.tickOf(next))
+	a.put(&t, d.tickOf(next))
 	return true
 }
 
@@ -109,59 +124,103 @@ func (a *asides) has(id flow.ID) bool {
 
 // put plans a glance. What is due between two ticks is looked at before, for it may
 // have stopped.
-func (a *asides) put(t turn, due uint64) {
+func (a *asides) put(t *turn, due uint64) {
 	t.due = max(due, a.at+1)
-	slot := &a.wheel[t.due%wheelTicks]
-	*slot = append(*slot, t)
+	a.add(&a.wheel[t.due%wheelTicks], t)
 }
 
-// Glances returns the sockets to look at now; the caller tells of each by Glanced. They
-// are valid until the next call.
+func (a *asides) add(to **page, t *turn) {
+	p := *to
+	if p == nil || p.count == pageTurns {
+		if p = a.free; p != nil {
+			a.free = p.next
+		} else {
+			p = new(page)
+		}
+		p.count, p.next = 0, *to
+		*to = p
+	}
+	p.turns[p.count] = *t
+	p.count++
+}
+
+// empty lets pages serve again.
+func (a *asides) empty(of **page) {
+	for p := *of; p != nil; p = *of {
+		*of = p.next
+		p.next, a.free = a.free, p
+	}
+}
+
+// Glances returns the sockets to look at now; the caller tells of each by Glanced, in
+// their order. They are valid until the next call.
 func (d *Detector) Glances(now time.Duration) []flow.Mover {
 	a, to := &d.asides, d.tickOf(now)
-	a.due, a.seen = a.due[:0], a.seen[:0]
+	a.empty(&a.due)
+	a.seen = a.seen[:0]
 	if a.count > 0 {
 		for tick := a.at + 1; tick <= to && tick <= a.at+wheelTicks; tick++ {
 			a.turnUp(&a.wheel[tick%wheelTicks], to)
 		}
 	}
 	a.at = max(a.at, to)
+	for p := a.due; p != nil; p = p.next {
+		for i := range p.count {
+			a.seen = append(a.seen, p.turns[i].mover)
+		}
+	}
+	a.took, a.takenOf = 0, a.due
 	return a.seen
 }
 
-func (a *asides) turnUp(slot *[]turn, to uint64) {
-	later := (*slot)[:0]
-	for i := range *slot {
-		switch t := &(*slot)[i]; {
-		case a.lives[t.place] != t.life: // given up
-		case t.due > to:
-			later = append(later, *t)
-		default:
-			a.due = append(a.due, *t)
-			a.seen = append(a.seen, t.mover)
+func (a *asides) turnUp(slot **page, to uint64) {
+	old := *slot
+	*slot = nil
+	for p := old; p != nil; p = p.next {
+		for i := range p.count {
+			switch t := &p.turns[i]; {
+			case a.lives[t.place] != t.life: // given up
+			case t.due > to:
+				a.add(slot, t)
+			default:
+				a.add(&a.due, t)
+			}
 		}
 	}
-	*slot = later
+	a.empty(&old)
 }
 
 // wake makes all due in the tick after this one.
 func (a *asides) wake(at uint64) {
-	a.due = a.due[:0]
-	for i := range a.wheel {
-		a.due = append(a.due, a.wheel[i]...)
-		a.wheel[i] = a.wheel[i][:0]
-	}
+	var all *page
 	a.at = at
-	for i := range a.due {
-		a.put(a.due[i], at+1)
+	for i := range a.wheel {
+		for p := a.wheel[i]; p != nil; p = p.next {
+			for j := range p.count {
+				t := &p.turns[j]
+				t.due = at + 1
+				a.add(&all, t)
+			}
+		}
+		a.empty(&a.wheel[i])
 	}
+	a.wheel[(at+1)%wheelTicks] = all
 }
 
-// Glanced takes what a glance at one of Glances came to. Of a socket that moved, s has
+// answered returns the turn that the next answer to Glances is about.
+func (a *asides) answered() *turn {
+	if a.took == a.takenOf.count {
+		a.took, a.takenOf = 0, a.takenOf.next
+	}
+	a.took++
+	return &a.takenOf.turns[a.took-1]
+}
+
+// Glanced takes what a glance at the next of Glances came to. Of a socket that moved, s has
 // what tells since when what waits now has been waiting; see tracer.Tracer.Glance.
-func (d *Detector) Glanced(i int, is flow.MoverIs, s *flow.Sock, now time.Duration) {
+func (d *Detector) Glanced(is flow.MoverIs, s *flow.Sock, now time.Duration) {
 	a := &d.asides
-	t := &a.due[i]
+	t := a.answered()
 	switch is {
 	case flow.MoverGone:
 		a.giveUp(t.place)
@@ -182,7 +241,7 @@ func (d *Detector) Glanced(i int, is flow.MoverIs, s *flow.Sock, now time.Durati
 	case m.long(now, threshold):
 		d.comeBack(t, now)
 	default:
-		a.put(*t, d.tickOf(next))
+		a.put(t, d.tickOf(next))
 	}
 }
 

@@ -180,7 +180,7 @@ func (s *Source) Aside(flow.ID) (uint32, bool) { return 0, false }
 func (s *Source) TakeBack(uint32) {}
 
 // Glance implements the kernel side; nothing is set aside.
-func (s *Source) Glance([]flow.Mover, func(int, flow.MoverIs, *flow.Sock)) error { return nil }
+func (s *Source) Glance([]flow.Mover, func(flow.MoverIs, *flow.Sock)) error { return nil }
 
 // Recall implements the kernel side; nothing is known of the past.
 func (s *Source) Recall(flow.Key) (flow.Task, time.Duration, bool) { return flow.Task{}, 0, false }
