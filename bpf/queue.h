@@ -23,27 +23,30 @@ struct write_queues write_queues = {};
  */
 static __always_inline void read_pair(struct write_pair_key *key, struct sock *sk)
 {
-	struct sock_common *c = (struct sock_common *)sk;
+	struct sock_common *c = (struct sock_common *)node_copy;
 
-	read_addresses(key->saddr, key->daddr, c);
+	copied_addresses(key->saddr, key->daddr, c);
 	key->netns = read_netns(c);
 	if (read_client(sk))
-		key->dport = bpf_ntohs(BPF_CORE_READ(c, skc_dport));
+		key->dport = bpf_ntohs(c->skc_dport);
 	else
-		key->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+		key->sport = c->skc_num;
 }
 
 /* Since when nothing drained: an ACK that answers a window probe drains nothing. */
-static __always_inline __u32 undrained_for(struct tcp_sock *tp, bool in_flight, __u32 now,
-					   __u32 quiet, __u32 busy)
+static __always_inline __u32 undrained_for(struct inet_connection_sock *icsk, bool in_flight,
+					   __u32 now, __u32 quiet, __u32 busy)
 {
-	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
-	__u32 probing = core_probes_tstamp(icsk), sent;
+	struct tcp_sock *tp = (struct tcp_sock *)sock_copy;
+	__u32 probing, sent;
 
-	if (in_flight || !probing || BPF_CORE_READ(icsk, icsk_pending) != ICSK_TIME_PROBE0)
+	if (in_flight || BPF_CORE_READ(icsk, icsk_pending) != ICSK_TIME_PROBE0)
+		return quiet;
+	probing = core_probes_tstamp(icsk);
+	if (!probing)
 		return quiet;
 	probing = now - probing;
-	sent = now - BPF_CORE_READ(tp, lsndtime);
+	sent = now - tp->lsndtime;
 	if (probing > sent)
 		probing = sent;
 	if (probing > busy)
@@ -76,22 +79,23 @@ static __always_inline void add_to_pair(struct sock *sk, __u32 unsent, __u32 una
 	/* The n-th takes the place with a chance of 1/n: in the end all had the same. */
 	if (bpf_get_prandom_u32() % pair->sockets == 0) {
 		pair->sk = (__u64)sk;
-		pair->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+		pair->cookie = ((struct sock_common *)node_copy)->skc_cookie.counter;
 	}
 }
 
 /*
- * A walk that runs while data moves counts some sockets twice or not at all, as
- * any walk does; only walks add here, one at a time.
+ * Of the socket at sk, whose beginning and whose progress are copied. A walk that runs
+ * while data moves counts some sockets twice or not at all, as any walk does; only walks
+ * add here, one at a time.
  */
-__noinline int add_queue(__u64 sk, __u32 write_seq, __u32 snd_una, __u32 now)
+__noinline int add_queue(__u64 sk, __u32 now)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u32 snd_nxt = BPF_CORE_READ(tp, snd_nxt), unsent = 0, unacked = 0, busy = 0;
-	__u32 quiet = now - BPF_CORE_READ(tp, rcv_tstamp);
+	struct tcp_sock *tp = (struct tcp_sock *)sock_copy;
+	__u32 write_seq = tp->write_seq, snd_una = tp->snd_una, snd_nxt = tp->snd_nxt;
+	__u32 quiet = now - tp->rcv_tstamp, unsent = 0, unacked = 0, busy = 0;
 
-	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type))
-		busy = now - BPF_CORE_READ(tp, chrono_start);
+	if (BPF_CORE_READ_BITFIELD(tp, chrono_type))
+		busy = now - tp->chrono_start;
 	if (quiet > busy)
 		quiet = busy;
 	if ((__s32)(write_seq - snd_nxt) > 0)
@@ -105,8 +109,9 @@ __noinline int add_queue(__u64 sk, __u32 write_seq, __u32 snd_una, __u32 now)
 		write_queues.quiet_jiffies = quiet;
 	if (busy > write_queues.busy_jiffies)
 		write_queues.busy_jiffies = busy;
-	add_to_pair((struct sock *)tp, unsent, unacked,
-		    undrained_for(tp, unacked != 0, now, quiet, busy));
+	add_to_pair((struct sock *)sk, unsent, unacked,
+		    undrained_for((struct inet_connection_sock *)sk, unacked != 0, now, quiet,
+				  busy));
 	return 0;
 }
 

@@ -100,6 +100,14 @@ static __always_inline bool copy_sock(__u64 addr)
 	return size <= sizeof(sock_copy) && !bpf_probe_read_kernel(sock_copy, size, (void *)addr);
 }
 
+/*
+ * The beginning of the socket that a walk is at, up to what tells that nothing waits
+ * there: nearly all that a patrol looks at, and all of the next in the chain. One read
+ * lets the cache misses, which are what a walk costs, overlap.
+ */
+#define NODE_MAX 1024
+static __u64 node_copy[NODE_MAX / 8];
+
 static __always_inline void span(__u32 *from, __u32 *to, __u32 at, __u32 size)
 {
 	if (at < *from)

@@ -23,8 +23,8 @@ static __always_inline bool may_not_drain(struct tcp_sock *tp, __u32 now)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)tp;
 
-	return now - BPF_CORE_READ(tp, rcv_tstamp) >= walk_quiet || !BPF_CORE_READ(tp, snd_wnd) ||
-	       BPF_CORE_READ(icsk, icsk_retransmits) ||
+	return now - ((struct tcp_sock *)sock_copy)->rcv_tstamp >= walk_quiet ||
+	       !BPF_CORE_READ(tp, snd_wnd) || BPF_CORE_READ(icsk, icsk_retransmits) ||
 	       BPF_CORE_READ(icsk, icsk_pending) == ICSK_TIME_PROBE0;
 }
 
@@ -54,21 +54,25 @@ static __always_inline bool queues_empty(struct sock *copy)
  */
 static __always_inline bool waits(struct sock *sk, struct sock *copy)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u32 now = (__u32)bpf_jiffies64(), snd_una, write_seq;
+	struct tcp_sock *tp = (struct tcp_sock *)sock_copy;
+	__u32 now = (__u32)bpf_jiffies64();
+	bool mover;
 
 	if (queues_empty(copy))
 		return walk_idle && idles(sk, now);
-	snd_una = BPF_CORE_READ(tp, snd_una);
-	write_seq = BPF_CORE_READ(tp, write_seq);
-	if (write_seq != snd_una)
-		add_queue((__u64)sk, write_seq, snd_una, now);
-	if (is_mover((__u64)sk, &copy->__sk_common))
+	mover = is_mover((__u64)sk, &copy->__sk_common);
+	if (mover && !copy->sk_wmem_queued)
 		return false;
-	if (BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
+	if (!copy_progress((__u64)sk))
+		return false;
+	if (tp->write_seq != tp->snd_una)
+		add_queue((__u64)sk, now);
+	if (mover)
+		return false;
+	if (tp->rcv_nxt != tp->copied_seq)
 		return true;
-	if (write_seq != snd_una)
-		return may_not_drain(tp, now);
+	if (tp->write_seq != tp->snd_una)
+		return may_not_drain((struct tcp_sock *)sk, now);
 	return !copy->sk_socket;
 }
 

@@ -63,14 +63,6 @@ __noinline int read_value(__u32 index, __u32 tracking)
 	return 1;
 }
 
-/*
- * The beginning of a socket, up to what tells that nothing waits there: nearly all
- * that a patrol looks at, and all of the next in the chain. One read lets the cache
- * misses, which are what a walk costs, overlap.
- */
-#define NODE_MAX 1024
-static __u64 node_copy[NODE_MAX / 8];
-
 /* Minisockets are shorter: what follows them is read as well, and not looked at. */
 static __always_inline bool copy_node(__u64 addr)
 {

@@ -14,7 +14,7 @@ import (
 // Events calls fn for each event that waits in the ring buffer and returns
 // when there is none. The event is only valid during the call.
 func (t *Tracer) Events(fn func(*flow.Event)) error {
-	if t.noteRing() == 0 {
+	if t.noteRing() == 0 && !t.closed {
 		return nil // without asking the reader, which asks the kernel
 	}
 	// A deadline in the past makes the reader return what is there.

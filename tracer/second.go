@@ -17,6 +17,7 @@ type second struct {
 	// refused is why the program is not there, nil if it is or was not needed yet.
 	refused error
 	needed  time.Duration // when it was wanted last
+	looked  time.Duration // when hidden was read last
 	// What the first program had missed and the second had found when it was
 	// attached; what the first had missed at the last look without the second.
 	hidden0, nested0, hidden uint64
@@ -28,6 +29,11 @@ type second struct {
 
 // secondStays is how long the second program stays attached when nobody wants it.
 const secondStays = 10 * time.Second
+
+// hiddenLook is the shortest time between two looks at what was hidden. Nobody follows that
+// up sooner than in a second, and on a host where nothing happens it is a tenth of all
+// that a tick does.
+const hiddenLook = 700 * time.Millisecond
 
 func (t *Tracer) addSecond() error {
 	// Before: it takes what is not marked for unseen.
@@ -75,6 +81,10 @@ func (t *Tracer) Follow(every bool) error {
 			return err
 		}
 	}
+	if now < t.second.looked+hiddenLook {
+		return nil
+	}
+	t.second.looked = now
 	hidden := misses(t.objs.LimboSetState)
 	t.second.hiddenEver += hidden - t.second.hidden
 	t.second.hidden = hidden

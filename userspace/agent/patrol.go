@@ -14,8 +14,8 @@ const (
 	// patrolLeast and patrolMost bound the time between two patrols.
 	patrolLeast = 250 * time.Millisecond
 	patrolMost  = 30 * time.Second
-	// patrolShare is the part of one core that patrols may take: 1/1000.
-	patrolShare = 1000
+	// patrolShare is the part of one core that patrols may take: 1/1500.
+	patrolShare = 1500
 	// slice is how long a patrol may keep the loop from what is due, and
 	// slicePause how long it then leaves it alone. A step of a walk is not
 	// divided: it takes up to 5 ms.
@@ -83,10 +83,17 @@ func (a *Agent) beginPatrol(now time.Duration) {
 	}
 }
 
-// carries reports whether a survey that is due is being made by a patrol, and can wait
-// for its end.
+// carries reports whether a survey that is due can wait for the end of a patrol that makes
+// it: one that is under way, or one that comes before the survey is late by its own pace.
 func (a *Agent) carries(now time.Duration) bool {
-	return a.patrol.walking && a.patrol.surveys && !a.survey.hurries(now)
+	p := &a.patrol
+	switch {
+	case a.survey.hurries(now), a.cfg.Polled, p.want.States == 0:
+		return false
+	case p.walking:
+		return p.surveys
+	}
+	return p.next <= a.survey.next+a.survey.usual
 }
 
 // patrolSome goes on with a patrol for a short time.

@@ -147,6 +147,15 @@ func TestSurveyBesidePatrol(t *testing.T) {
 	if a.carries(time.Second) {
 		t.Error("left to no patrol")
 	}
+	a.survey = survey{usual: 30 * time.Second, next: time.Minute}
+	a.patrol.want.States, a.patrol.next = flow.StateEstablished.Bit(), time.Minute+30*time.Second
+	if !a.carries(time.Minute) {
+		t.Error("not left to a patrol that comes while it is not twice as late as usual")
+	}
+	a.patrol.next++
+	if a.carries(time.Minute) {
+		t.Error("left to a patrol that comes later than that")
+	}
 	a.patrol.walking = true
 	if a.carries(time.Second) {
 		t.Error("left to a patrol that is no survey")

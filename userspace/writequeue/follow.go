@@ -56,6 +56,16 @@ func (f *Followed) Due() (time.Duration, bool) {
 	return f.since + Bounds[f.next], true
 }
 
+// Latest returns until when a reading that is due may wait for company, so that it still
+// tells the bucket; false if it is not followed.
+func (f *Followed) Latest() (time.Duration, bool) {
+	due, ok := f.Due()
+	if !ok {
+		return 0, false
+	}
+	return due + late(Bounds[f.next])/2, true
+}
+
 // Take compares a reading from moment at with the first. It returns the bucket of
 // the delay if that is known now; not if the reading came so late that it could be
 // another one.
