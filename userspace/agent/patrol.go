@@ -14,8 +14,8 @@ const (
 	// patrolLeast and patrolMost bound the time between two patrols.
 	patrolLeast = 250 * time.Millisecond
 	patrolMost  = 30 * time.Second
-	// patrolShare is the part of one core that patrols may take: 1/1500.
-	patrolShare = 1500
+	// patrolShare is the part of one core that patrols may take: 1/1000.
+	patrolShare = 1000
 	// slice is how long a patrol may keep the loop from what is due, and
 	// slicePause how long it then leaves it alone. A step of a walk is not
 	// divided: it takes up to 5 ms.
