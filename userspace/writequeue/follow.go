@@ -63,7 +63,7 @@ func (f *Followed) Latest() (time.Duration, bool) {
 	if !ok {
 		return 0, false
 	}
-	return due + late(Bounds[f.next])/2, true
+	return due + company(Bounds[f.next]), true
 }
 
 // Take compares a reading from moment at with the first. It returns the bucket of
@@ -82,6 +82,17 @@ func (f *Followed) Take(at time.Duration) (bucket int, known bool) {
 	f.skip(at)
 	return f.next, !f.watching
 }
+
+// company is for how long a reading waits for another one: half of what it may miss its
+// moment by, where that is more than what a wake-up misses it by anyway.
+func company(bound time.Duration) time.Duration {
+	if half := late(bound) / 2; half >= companyLeast {
+		return half
+	}
+	return 0
+}
+
+const companyLeast = 5 * time.Millisecond
 
 // late is by how much a reading may miss its moment: the daemon does other things
 // too.

@@ -100,3 +100,26 @@ func TestFollow(t *testing.T) {
 		t.Error("followed though nothing waits")
 	}
 }
+
+// A reading that waits for company still tells the bucket, even where the wake-up that it
+// waited for comes late; a short bound leaves no time for that.
+func TestLatest(t *testing.T) {
+	const start, wakeUp = time.Hour, 4 * time.Millisecond
+	f := &Followed{Pair: client, Sock: socket(0x10, 0x100)}
+	if _, ok := f.Latest(); ok {
+		t.Error("has to be read before it is followed")
+	}
+	if !f.Begin(start) {
+		t.Fatal("nothing to follow")
+	}
+	for i, b := range Bounds {
+		at, ok := f.Latest()
+		if waits := at - (start + b); !ok || waits < 0 || (waits > 0) != (b >= 100*time.Millisecond) || (waits > 0 && waits+wakeUp > late(b)) {
+			t.Errorf("the reading at %v may wait for %v", b, waits)
+		}
+		if i < len(Bounds)-1 {
+			f.Sock = socket(0x10, 0x100)
+			f.Take(start + b)
+		}
+	}
+}
