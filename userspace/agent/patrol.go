@@ -169,13 +169,27 @@ func (a *Agent) met(s *flow.Sock) {
 	}
 }
 
+// glanceMost is how many sockets are glanced at between two looks at the clock, at most as
+// many as one run of the program takes.
+const glanceMost = 512
+
 // glance looks at the sockets whose data moves, as far as it is their turn.
 func (a *Agent) glance(now time.Duration) error {
-	movers := a.detector.Glances(now)
-	if len(movers) == 0 {
-		return nil
+	for movers := a.detector.Glances(now); len(movers) > 0; {
+		n := min(len(movers), glanceMost)
+		// What is seen to have moved did so before it is looked at, which may be long after
+		// the loop came round: the agent was stopped, or walked.
+		var at time.Duration
+		err := a.kernel.Glance(movers[:n], func(is flow.MoverIs, s *flow.Sock) {
+			if at == 0 {
+				at = a.cfg.BootTime()
+			}
+			a.detector.Glanced(is, s, at)
+		})
+		if err != nil {
+			return err
+		}
+		movers = movers[n:]
 	}
-	return a.kernel.Glance(movers, func(is flow.MoverIs, s *flow.Sock) {
-		a.detector.Glanced(is, s, now)
-	})
+	return nil
 }

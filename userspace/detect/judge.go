@@ -15,7 +15,10 @@ func (d *Detector) Due(now time.Duration) []*flow.Sock {
 		for len(*q) > 0 && (*q)[0].deadline <= now && len(d.due) < batch {
 			ent := (*q)[0].entry
 			p := &d.probes[len(d.due)]
-			*p = flow.Sock{ID: ent.sock.ID, Hash: ent.sock.Hash}
+			*p = flow.Sock{ID: ent.sock.ID}
+			if ent.kind == finding.EstablishedStalled {
+				p.Hash = ent.sock.Hash // of one that was set aside there is no more
+			}
 			d.due = append(d.due, ent)
 			d.probing = append(d.probing, p)
 			// Out of the way of the next; Judge plans it again.

@@ -21,6 +21,15 @@ type Movers interface {
 	TakeBack(place uint32)
 }
 
+const (
+	// lookParts: a place is looked at as often as makes what leaves no stamp of its end late
+	// by so small a part of the threshold, as long as glances, of which each takes
+	// glanceCost, take no more than one part of glanceShare of a core.
+	lookParts   = 8
+	glanceCost  = 600 * time.Nanosecond
+	glanceShare = 2000
+)
+
 // wheelTicks: what is due later than in so many ticks comes by more than once.
 const wheelTicks = 64
 
@@ -66,12 +75,20 @@ type turn struct {
 
 func (d *Detector) tickOf(at time.Duration) uint64 { return uint64(at / d.cfg.Tick) }
 
+// lookBy returns when to look at a place, given when what waits there may be over.
+func (d *Detector) lookBy(next, now time.Duration) uint64 {
+	threshold := d.cfg.Threshold[finding.EstablishedStalled]
+	pace := max(threshold/lookParts, time.Duration(d.asides.count)*glanceCost*glanceShare)
+	return d.tickOf(min(next, now+pace))
+}
+
 // setAside leaves a socket that is not flagged to glances until next; false if it must
-// stay an entry: it has no place, it is looked at too soon, or not by the threshold that
-// all have.
+// stay an entry: it has no place, it is looked at too soon, what waits is over and may be a
+// finding any time, or it is not judged by the threshold that all have.
 func (d *Detector) setAside(ent *entry, next, now time.Duration) bool {
 	a := &d.asides
-	if a.movers == nil || ent.decided || ent.mark.accept != nothing || next < now+2*d.cfg.Tick {
+	if a.movers == nil || ent.decided || ent.mark.accept != nothing || next < now+2*d.cfg.Tick ||
+		ent.mark.long(now, d.threshold(ent)) {
 		return false
 	}
 	s := &ent.sock
@@ -84,7 +101,7 @@ func (d *Detector) setAside(ent *entry, next, now time.Duration) bool {
 		return false
 	}
 	t.life = a.begin(t.place)
-	a.put(&t, d.tickOf(next))
+	a.put(&t, d.lookBy(next, now))
 	return true
 }
 
@@ -226,7 +243,7 @@ func (d *Detector) Glanced(is flow.MoverIs, s *flow.Sock, now time.Duration) {
 		a.giveUp(t.place)
 		return
 	case flow.MoverStopped:
-		d.comeBack(t, now)
+		d.stopped(t, now)
 		return
 	case flow.MoverMoved:
 	}
@@ -241,8 +258,21 @@ func (d *Detector) Glanced(is flow.MoverIs, s *flow.Sock, now time.Duration) {
 	case m.long(now, threshold):
 		d.comeBack(t, now)
 	default:
-		a.put(t, d.tickOf(next))
+		a.put(t, d.lookBy(next, now))
 	}
+}
+
+// stopped leaves a socket whose data did not move since the last look where it is until
+// that may be over: then it is read whole.
+func (d *Detector) stopped(t *turn, now time.Duration) {
+	m := mark{write: t.write, read: t.read, accept: nothing}
+	threshold := d.cfg.Threshold[finding.EstablishedStalled]
+	next, _ := m.next(now, threshold)
+	if m.long(now, threshold) || next < now+2*d.cfg.Tick {
+		d.comeBack(t, now)
+		return
+	}
+	d.asides.put(t, d.lookBy(next, now))
 }
 
 // moved is the mark of a socket all of whose data has moved.
@@ -255,17 +285,18 @@ func moved(s *flow.Sock, now time.Duration) mark {
 }
 
 // comeBack makes an entry of a socket that was set aside, to be read whole. Where there
-// are too many, the next walk finds it.
+// are too many, it waits.
 func (d *Detector) comeBack(t *turn, now time.Duration) {
+	if d.crowded() {
+		d.asides.put(t, 0)
+		return
+	}
 	d.asides.giveUp(t.place)
 	is := &t.mover
 	if d.entries[is.Addr] != nil {
 		return // the address serves another socket, which has left ESTABLISHED
 	}
 	ent := d.candidate(flow.ID{Key: flow.Key{Addr: is.Addr}})
-	if ent == nil {
-		return
-	}
 	ent.mark = mark{write: t.write, read: t.read, accept: nothing}
 	ent.sock.Hash = is.Hash
 	ent.sock.SndUna, ent.sock.RcvNxt, ent.sock.CopiedSeq = is.SndUna, is.RcvNxt, is.CopiedSeq

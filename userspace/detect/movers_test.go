@@ -56,6 +56,34 @@ func TestGlanceAtWhatStopped(t *testing.T) {
 	}
 }
 
+// What leaves no stamp of its end is told late by no more than an eighth of the threshold
+// where few are set aside, and wherever it stops between two glances.
+func TestStopsBetweenGlances(t *testing.T) {
+	const late = stallAfter/lookParts + 2*tick
+	for stop := second; stop < stallAfter; stop += second {
+		l := newMoverLab(t, testThreshold)
+		l.put(unread(0x100))
+		l.stalls(0x100)
+		told := time.Duration(0)
+		for told == 0 && l.now < born+3*stallAfter {
+			l.now += tick
+			if l.now <= born+stop {
+				l.change(0x100, func(s *flow.Sock) { s.RcvNxt += 10; s.CopiedSeq += 10 })
+			}
+			l.look()
+			if len(l.verdicts()) > 0 {
+				told = l.now
+			}
+		}
+		if wait := told - born - stop; wait < stallAfter || wait > stallAfter+late {
+			t.Errorf("stopped after %v: told %v later", stop, wait)
+		}
+		if l.reads > 2 {
+			t.Errorf("stopped after %v: read %d times", stop, l.reads)
+		}
+	}
+}
+
 // What is soon due waits for its moment as an entry: glances have the pace of ticks.
 func TestSoonDueIsNotSetAside(t *testing.T) {
 	l := newMoverLab(t, testThreshold)
@@ -184,7 +212,7 @@ func TestLongThresholdOfMovers(t *testing.T) {
 	for l.now < born+10*time.Minute-tick {
 		l.at(l.now + tick)
 	}
-	if l.glances != 0 {
+	if l.glances >= lookParts {
 		t.Errorf("%d glances before the threshold", l.glances)
 	}
 	l.at(born+10*time.Minute, "open not_reading")
@@ -218,6 +246,9 @@ func TestGlanceSaysWhatAReadingSays(t *testing.T) {
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		short, whole := newMoverLab(t, testThreshold), newLab(t, testThreshold)
+		// As among so many that a glance comes once in a threshold, as a reading does.
+		const crowd = 1 << 20
+		short.d.asides.count += crowd
 		w := stallWorld{s: kinds[seed%4](addr), r: r}
 		for range steps {
 			w.step()
@@ -240,6 +271,7 @@ func TestGlanceSaysWhatAReadingSays(t *testing.T) {
 				t.Fatalf("seed %d: said %q, and with whole readings %q", seed, said[0], said[1])
 			}
 		}
+		short.d.asides.count -= crowd
 		checkDetector(t, short.d)
 		glances += short.glances
 	}

@@ -48,9 +48,12 @@ func (d *Detector) Stalls(s *flow.Sock, now time.Duration) {
 	d.await(ent, now)
 }
 
+// crowded: no more candidates are taken.
+func (d *Detector) crowded() bool { return len(d.entries)-d.flagged >= candidatesMax }
+
 // candidate adds an ESTABLISHED socket that may be stuck; nil if there are too many.
 func (d *Detector) candidate(id flow.ID) *entry {
-	if len(d.entries)-d.flagged >= candidatesMax {
+	if d.crowded() {
 		return nil
 	}
 	// Any other state it is seen in later is later than this one: since is 0.

@@ -33,9 +33,10 @@ func New(period time.Duration) (*Ticker, error) {
 		t.Stop()
 		return nil, fmt.Errorf("waiting for a timer: %w", err)
 	}
-	if err := t.set(period); err != nil {
+	// NewFile says nothing where the poller did not take the file; a deadline does.
+	if err := cmp.Or(t.file.SetReadDeadline(time.Time{}), t.set(period)); err != nil {
 		t.Stop()
-		return nil, err
+		return nil, fmt.Errorf("beginning to tick: %w", err)
 	}
 	go t.run()
 	return t, nil
@@ -59,10 +60,7 @@ func (t *Ticker) set(period time.Duration) error {
 	closed := t.conn.Control(func(fd uintptr) {
 		err = unix.TimerfdSettime(int(fd), 0, &unix.ItimerSpec{Interval: p, Value: p}, nil)
 	})
-	if err = cmp.Or(closed, err); err != nil {
-		return fmt.Errorf("setting a timer: %w", err)
-	}
-	return nil
+	return cmp.Or(closed, err)
 }
 
 func (t *Ticker) run() {
